@@ -10,6 +10,7 @@
     │   └── TaskNotFound             .task_id, .dag_id
     ├── DagFileError                 .path, .line: a DAG file that does not load
     ├── DagNotFound                  .dag_id
+    ├── ConfigError                  a setting that does not exist or means nothing
     ├── TimetableError               a schedule, date or time zone that means nothing
     ├── BackfillError                a range, direction or DAG that cannot be backfilled
     ├── StateError                   .old, .new: a state change that the table of transitions forbids
@@ -75,7 +76,7 @@ class TaskNotFound(DagError):
 
     def __init__(self, dag_id: str, task_id: str, known: Sequence[str] = ()) -> None:
         self.dag_id, self.task_id = dag_id, task_id
-        super().__init__(f"DAG {dag_id!r} has no task {task_id!r}{_nearest(task_id, known)}")
+        super().__init__(f"DAG {dag_id!r} has no task {task_id!r}{nearest(task_id, known)}")
 
 
 class DagFileError(EtlkitError):
@@ -91,7 +92,11 @@ class DagNotFound(EtlkitError):
 
     def __init__(self, dag_id: str, known: Sequence[str] = ()) -> None:
         self.dag_id = dag_id
-        super().__init__(f"no DAG is called {dag_id!r}{_nearest(dag_id, known) or '; see: etlkit dags list'}")
+        super().__init__(f"no DAG is called {dag_id!r}{nearest(dag_id, known) or '; see: etlkit dags list'}")
+
+
+class ConfigError(EtlkitError):
+    """A setting that does not exist, or whose text means nothing."""
 
 
 class TimetableError(EtlkitError, ValueError):
@@ -174,10 +179,10 @@ class AirflowTaskTimeout(AirflowException):
     """A task ran longer than its `execution_timeout`."""
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
+def nearest(name: str, known: Sequence[str]) -> str:
     """The end of a sentence that names what was probably meant, or nothing.
 
-    >>> _nearest("lod", ["load", "extract"])
+    >>> nearest("lod", ["load", "extract"])
     "; did you mean 'load'?"
     """
     from difflib import get_close_matches

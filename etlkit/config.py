@@ -1,0 +1,137 @@
+"""Settings: `etlkit.cfg`, overridden by `ETLKIT__SECTION__KEY` in the environment.
+
+Sections and keys are those of `airflow.cfg` where it has them. `OPTIONS` is the whole list, with each option's default and
+meaning; a key that is not in it is refused with the nearest name. The file lies in `ETLKIT_HOME` (`~/etlkit` unless set).
+
+>>> conf = Config(environ={"ETLKIT__CORE__PARALLELISM": "4"})
+>>> conf.get("core", "parallelism")
+4
+>>> conf.get("core", "paralellism")
+Traceback (most recent call last):
+etlkit.errors.ConfigError: no option [core] paralellism; did you mean 'parallelism'?
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from etlkit.errors import ConfigError, nearest
+
+
+def boolean(text: str) -> bool:
+    """The truth of `true`, `yes`, `on`, `1` or their opposites; ValueError for anything else."""
+    return configparser.ConfigParser.BOOLEAN_STATES[text.strip().lower()]
+
+
+class Option(NamedTuple):
+    """One setting: its default as text (with `{home}` for ETLKIT_HOME), how text becomes a value, and its meaning."""
+
+    default: str
+    parse: Callable[[str], Any]
+    meaning: str
+
+
+OPTIONS: Mapping[tuple[str, str], Option] = {
+    ("core", "dags_folder"): Option("{home}/dags", Path, "where DAG files are looked for"),
+    ("core", "executor"): Option("SequentialExecutor", str, "what runs the tasks"),
+    ("core", "parallelism"): Option("32", int, "how many task instances may run at once, over all DAGs"),
+    ("core", "max_active_tasks_per_dag"): Option("16", int, "the same for one run of a DAG that does not say"),
+    ("core", "max_active_runs_per_dag"): Option("16", int, "how many runs of one DAG may be active at once"),
+    ("core", "default_task_retries"): Option("0", int, "retries of a task that does not say"),
+    ("core", "default_task_retry_delay"): Option("300", float, "seconds between a failure and the next try"),
+    ("core", "dags_are_paused_at_creation"): Option("True", boolean, "whether a DAG starts out paused"),
+    ("core", "xcom_max_bytes"): Option("49344", int, "the largest XCom value, in bytes of JSON"),
+    ("database", "sql_alchemy_conn"): Option("sqlite:///{home}/etlkit.db", str, "the metadata database"),
+    ("logging", "base_log_folder"): Option("{home}/logs", Path, "where each try writes its log file"),
+    ("scheduler", "catchup_by_default"): Option("False", boolean, "catchup of a DAG that does not say"),
+    ("scheduler", "create_cron_data_intervals"): Option(
+        "True", boolean, "a bare cron string makes data intervals (False: Airflow 3's default)"
+    ),
+    ("scheduler", "create_delta_data_intervals"): Option(
+        "True", boolean, "a bare timedelta makes data intervals (False: Airflow 3's default)"
+    ),
+    ("scheduler", "scheduler_idle_sleep_time"): Option("1.0", float, "seconds between two looks when nothing is due"),
+    ("scheduler", "max_lost_attempts"): Option(
+        "3", int, "how often a try that died with its process is made again without using up a retry"
+    ),
+}
+
+
+class Config:
+    """The settings in force, from the file, the environment and the defaults; read once, when first asked.
+
+    `home` is the folder that holds `etlkit.cfg`; `environ` stands for `os.environ`.
+    """
+
+    def __init__(self, home: Path | None = None, environ: Mapping[str, str] | None = None) -> None:
+        self.environ = os.environ if environ is None else environ
+        self.home = Path(home or self.environ.get("ETLKIT_HOME") or Path.home() / "etlkit").expanduser()
+        self.file = self.home / "etlkit.cfg"
+        self._from_file = self._read_file()
+
+    def get(self, section: str, key: str) -> Any:
+        """The value of one option, parsed; ConfigError if there is no such option or its text means nothing."""
+        text, source = self.raw(section, key)
+        option = OPTIONS[section, key]
+        try:
+            return option.parse(text)
+        except (ValueError, KeyError):
+            raise ConfigError(
+                f"{source}: [{section}] {key} = {text!r} is not a valid {option.parse.__name__}"
+            ) from None
+
+    def raw(self, section: str, key: str) -> tuple[str, str]:
+        """The text of one option and where it comes from."""
+        if (section, key) not in OPTIONS:
+            known = [k for s, k in OPTIONS if s == section] or [s for s, _ in OPTIONS]
+            raise ConfigError(f"no option [{section}] {key}{nearest(key, known)}")
+        variable = f"ETLKIT__{section.upper()}__{key.upper()}"
+        if variable in self.environ:
+            return self.environ[variable], f"environment variable {variable}"
+        if (section, key) in self._from_file:
+            return self._from_file[section, key], str(self.file)
+        return OPTIONS[section, key].default.format(home=self.home), "default"
+
+    def _read_file(self) -> dict[tuple[str, str], str]:
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            if self.file.is_file():
+                parser.read_string(self.file.read_text(encoding="utf-8"), source=str(self.file))
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.file} cannot be read: {' '.join(str(error).split())}") from None
+        found = {(section, key): value for section in parser.sections() for key, value in parser[section].items()}
+        for section, key in found:
+            if (section, key) not in OPTIONS:
+                known = [k for s, k in OPTIONS if s == section] or sorted({s for s, _ in OPTIONS})
+                raise ConfigError(f"{self.file}: no option [{section}] {key}{nearest(key, known)}")
+        return found
+
+
+class _CurrentConfig:
+    """The process's one `Config`, read when first asked for, so that importing etlkit reads no file."""
+
+    def __init__(self) -> None:
+        self._config: Config | None = None
+
+    def get(self, section: str, key: str) -> Any:
+        """The value of one option in force now."""
+        return self.current.get(section, key)
+
+    @property
+    def current(self) -> Config:
+        """The `Config` in force."""
+        if self._config is None:
+            self._config = Config()
+        return self._config
+
+    def use(self, config: Config | None) -> None:
+        """Put another `Config` in force; None reads the file again when next asked."""
+        self._config = config
+
+
+conf = _CurrentConfig()
+"""The settings in force: `conf.get("core", "parallelism")`."""
