@@ -26,7 +26,8 @@
         ├── AirflowFailException     it fails now, without retries
         ├── AirflowRescheduleException   .reschedule_date: a sensor that gives back its slot until then
         ├── AirflowSensorTimeout     a sensor waited long enough; never retried
-        └── AirflowTaskTimeout       execution_timeout passed
+        ├── AirflowTaskTimeout       execution_timeout passed
+        └── DownstreamTasksSkipped   .tasks: it succeeded, and decided that these do not run
 
 Each error carries its data as attributes and says the next step in its message. The command line prints the message
 as one line and exits with code 2.
@@ -112,7 +113,7 @@ class StateError(EtlkitError):
 
     def __init__(self, what: str, old: str | None, new: str | None) -> None:
         self.old, self.new = old, new
-        super().__init__(f"{what} cannot go from {old or 'no state'!r} to {new or 'no state'!r}")
+        super().__init__(f"{what} cannot go from {str(old or 'no state')!r} to {str(new or 'no state')!r}")
 
 
 class MetadataError(EtlkitError):
@@ -177,6 +178,17 @@ class AirflowSensorTimeout(AirflowException):
 
 class AirflowTaskTimeout(AirflowException):
     """A task ran longer than its `execution_timeout`."""
+
+
+class DownstreamTasksSkipped(AirflowException):
+    """A branch or short circuit decided: the task itself succeeds, the tasks with ids `tasks` are skipped.
+
+    `record` is what Airflow keeps of the decision as the XCom `skipmixin_key`.
+    """
+
+    def __init__(self, tasks: Sequence[str], record: Mapping[str, Sequence[str]]) -> None:
+        self.tasks, self.record = list(tasks), dict(record)
+        super().__init__(f"skips {', '.join(self.tasks)}")
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
