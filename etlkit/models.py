@@ -1,0 +1,189 @@
+"""The tables of the metadata database.
+
+======================  ================================================================================
+`dag`                   one row per DAG that was ever seen: paused or not, where its file is
+`dag_run`               one row per run of a DAG; (dag_id, logical_date) and (dag_id, run_id) are unique
+`task_instance`         one row per task of a run (and map index): its state and its latest try
+`task_instance_history` one row per earlier try
+`xcom`                  values between tasks, as JSON text
+`pool`                  named numbers of slots
+`backfill`              one row per backfill, and in `backfill_dag_run` what it does with each date
+`import_error`          DAG files that do not load
+`decision`              every state change a listener wrote down, with its reason
+`alembic_version`       which version of these tables the file holds
+======================  ================================================================================
+
+Instants are UTC: `TIMESTAMP WITH TIME ZONE` in PostgreSQL, ISO text in SQLite (`2013-01-01 00:00:00+00:00`), which sorts
+as time does. Names follow Airflow's tables where it has them.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+SCHEMA_VERSION = "0001"
+"""Goes up with every change to these tables."""
+
+
+class UtcDateTime(sa.types.TypeDecorator):
+    """An aware instant; the database's own type where it has one, sortable ISO text where not."""
+
+    impl = sa.TIMESTAMP(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect):
+        return dialect.type_descriptor(sa.Text() if dialect.name == "sqlite" else sa.TIMESTAMP(timezone=True))
+
+
+metadata = sa.MetaData()
+
+dag = sa.Table(
+    "dag",
+    metadata,
+    sa.Column("dag_id", sa.Text, primary_key=True),
+    sa.Column("is_paused", sa.Boolean, nullable=False),
+    sa.Column("fileloc", sa.Text),
+    sa.Column("schedule", sa.Text),
+    sa.Column("last_seen", UtcDateTime),
+)
+
+dag_run = sa.Table(
+    "dag_run",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("dag_id", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("run_type", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("logical_date", UtcDateTime),
+    sa.Column("data_interval_start", UtcDateTime),
+    sa.Column("data_interval_end", UtcDateTime),
+    sa.Column("run_after", UtcDateTime, nullable=False),
+    sa.Column("queued_at", UtcDateTime),
+    sa.Column("start_date", UtcDateTime),
+    sa.Column("end_date", UtcDateTime),
+    sa.Column("conf", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("backfill_id", sa.Integer),
+    sa.UniqueConstraint("dag_id", "run_id"),
+    sa.UniqueConstraint("dag_id", "logical_date"),
+)
+sa.Index(
+    "idx_dag_run_active",
+    dag_run.c.state,
+    sqlite_where=sa.text("state IN ('queued', 'running')"),
+    postgresql_where=sa.text("state IN ('queued', 'running')"),
+)
+sa.Index("idx_dag_run_backfill", dag_run.c.backfill_id)
+
+task_instance = sa.Table(
+    "task_instance",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("dag_run_id", sa.Integer, sa.ForeignKey("dag_run.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("task_id", sa.Text, nullable=False),
+    sa.Column("map_index", sa.Integer, nullable=False, server_default="-1"),
+    sa.Column("state", sa.Text),
+    sa.Column("try_number", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("max_tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("pool", sa.Text, nullable=False, server_default="default_pool"),
+    sa.Column("pool_slots", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("queued_at", UtcDateTime),
+    sa.Column("first_start_date", UtcDateTime),
+    sa.Column("start_date", UtcDateTime),
+    sa.Column("end_date", UtcDateTime),
+    sa.Column("not_before", UtcDateTime),
+    sa.Column("lost_attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("token", sa.Text),
+    sa.Column("hostname", sa.Text),
+    sa.Column("pid", sa.Integer),
+    sa.Column("skips", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.UniqueConstraint("dag_run_id", "task_id", "map_index"),
+)
+
+task_instance_history = sa.Table(
+    "task_instance_history",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column(
+        "task_instance_id", sa.Integer, sa.ForeignKey("task_instance.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    sa.Column("try_number", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text),
+    sa.Column("start_date", UtcDateTime),
+    sa.Column("end_date", UtcDateTime),
+    sa.Column("hostname", sa.Text),
+    sa.Column("pid", sa.Integer),
+    sa.Column("error", sa.Text),
+)
+
+xcom = sa.Table(
+    "xcom",
+    metadata,
+    sa.Column("dag_run_id", sa.Integer, sa.ForeignKey("dag_run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("task_id", sa.Text, primary_key=True),
+    sa.Column("map_index", sa.Integer, primary_key=True, server_default="-1"),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("timestamp", UtcDateTime),
+)
+
+pool = sa.Table(
+    "pool",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("description", sa.Text),
+)
+
+backfill = sa.Table(
+    "backfill",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("dag_id", sa.Text, nullable=False),
+    sa.Column("from_date", UtcDateTime, nullable=False),
+    sa.Column("to_date", UtcDateTime, nullable=False),
+    sa.Column("reprocess_behavior", sa.Text, nullable=False),
+    sa.Column("max_active_runs", sa.Integer, nullable=False),
+    sa.Column("is_paused", sa.Boolean, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("completed_at", UtcDateTime),
+)
+
+backfill_dag_run = sa.Table(
+    "backfill_dag_run",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("backfill_id", sa.Integer, sa.ForeignKey("backfill.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("dag_run_id", sa.Integer, sa.ForeignKey("dag_run.id", ondelete="SET NULL")),
+    sa.Column("logical_date", UtcDateTime, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("sort_ordinal", sa.Integer, nullable=False),
+)
+
+import_error = sa.Table(
+    "import_error",
+    metadata,
+    sa.Column("filename", sa.Text, primary_key=True),
+    sa.Column("line", sa.Integer),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("timestamp", UtcDateTime),
+)
+
+decision = sa.Table(
+    "decision",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("dag_id", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("task_id", sa.Text),
+    sa.Column("map_index", sa.Integer),
+    sa.Column("try_number", sa.Integer),
+    sa.Column("old", sa.Text),
+    sa.Column("new", sa.Text),
+    sa.Column("reason", sa.Text),
+)
+
+alembic_version = sa.Table("alembic_version", metadata, sa.Column("version_num", sa.Text, primary_key=True))
