@@ -1,0 +1,82 @@
+"""Which runs a schedule gives: the answers of Apache Airflow 3.3.2, recorded in cases/timetables.json.
+
+A case of op "walk" asks for the next run `steps` times, each time handing back the run before. Where Airflow raised,
+the kit must raise too, after the same runs; it may do so earlier, when the timetable is made.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from dateutil.relativedelta import relativedelta
+
+import etlkit.timetables
+from etlkit.errors import TimetableError
+from etlkit.timetables import DataInterval, TimeRestriction, timetable_for
+
+CASES = json.loads((Path(__file__).parent / "cases" / "timetables.json").read_text())["cases"]
+
+
+def instant(text):
+    return text and datetime.fromisoformat(text)
+
+
+def delta(spec):
+    return relativedelta(**spec["rel"]) if "rel" in spec else timedelta(**spec)
+
+
+def build(spec):
+    """The timetable of a case, made the way a DAG's author would."""
+    spec = dict(spec)
+    kind = spec.pop("type")
+    if kind == "schedule":
+        schedule = delta(spec["schedule"]) if isinstance(spec["schedule"], dict) else spec["schedule"]
+        return timetable_for(schedule, spec.get("dag_timezone") or "UTC", create_cron_data_intervals=False)
+    for name in {"delta", "interval"} & spec.keys():
+        spec[name] = delta(spec[name])
+    if isinstance(spec.get("run_immediately"), dict):
+        spec["run_immediately"] = delta(spec["run_immediately"])
+    if "event_dates" in spec:
+        spec["event_dates"] = [instant(date).replace(tzinfo=UTC) for date in spec["event_dates"]]
+    return getattr(etlkit.timetables, kind)(*spec.pop("crons", ()), **spec)
+
+
+def walk(case):
+    """The runs of a case, and whether they ended by None ("exhausted"), by an error ("error") or went on (None)."""
+    runs, last = [], case.get("last_data_interval")
+    last = last and DataInterval(*map(instant, last))
+    try:
+        timetable = build(case["timetable"])
+        for step in range(case["steps"]):
+            now = instant(case["nows"][step] if case.get("nows") else case["now"])
+            restriction = TimeRestriction(instant(case["start_date"]), instant(case["end_date"]), case["catchup"], now)
+            info = timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
+            if info is None:
+                return runs, "exhausted"
+            last = info.data_interval
+            runs.append([date.isoformat() for date in (info.logical_date, *last, info.run_after)])
+    except TimetableError:
+        return runs, "error"
+    return runs, None
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c["op"] == "walk"], ids=lambda case: case["id"])
+def test_walk(case):
+    expected = [
+        [run[k] for k in ("logical_date", "data_interval_start", "data_interval_end", "run_after")]
+        for run in case["runs"]
+    ]
+    assert walk(case) == (expected, "error" if case.get("error") else "exhausted" if case["exhausted"] else None)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c["op"] == "manual"], ids=lambda case: case["id"])
+def test_manual(case):
+    interval = build(case["timetable"]).infer_manual_data_interval(run_after=instant(case["run_after"]))
+    assert [date.isoformat() for date in interval] == [case["data_interval_start"], case["data_interval_end"]]
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.get("resolved_type")], ids=lambda case: case["id"])
+def test_class(case):
+    if not case.get("error"):
+        assert type(build(case["timetable"])).__name__ == case["resolved_type"]
