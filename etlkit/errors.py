@@ -16,7 +16,7 @@
     ├── StateError                   .old, .new: a state change that the table of transitions forbids
     ├── MetadataError                the metadata database: not one, read-only, held, too new, full
     ├── XComError                    a value that cannot travel between tasks
-    ├── SourceError                  data that cannot be read whole
+    ├── SourceError                  .source, .line, .column, .value: data that cannot be read whole
     ├── WarehouseError               the warehouse refused
     │   ├── SchemaMismatch           columns missing, extra or of another type; nothing was written
     │   ├── MergeError               .step, .sql, .counts: a merge that failed and was rolled back
@@ -125,7 +125,22 @@ class XComError(EtlkitError):
 
 
 class SourceError(EtlkitError):
-    """Data that cannot be read whole: missing, empty, truncated, or with a value of the wrong type."""
+    """Data that cannot be read whole: missing, empty, truncated, or with a value of the wrong type.
+
+    `source` says what was read; `line` (from 1), `column` and `value` say where it went wrong, as far as is known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str | None = None,
+        line: int | None = None,
+        column: str | None = None,
+        value: object = None,
+    ) -> None:
+        self.source, self.line, self.column, self.value = source, line, column, value
+        super().__init__(message)
 
 
 class WarehouseError(EtlkitError):
