@@ -1,0 +1,128 @@
+"""The log of a try: what a task printed and logged, one file for each attempt.
+
+With a folder, a try's log is `<folder>/dag_id=…/run_id=…/task_id=…/attempt=1.log` (Airflow's layout); without one it is
+kept in memory. A try that says nothing leaves no file.
+
+>>> logs = LogStore()
+>>> with logs.open(LogKey("weather", "r1", "load", -1, 1)) as log:
+...     print("26 rows", file=log)
+>>> logs.read(LogKey("weather", "r1", "load", -1, 1))
+'26 rows\\n'
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import shutil
+import sys
+from contextvars import ContextVar
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from etlkit.errors import EtlkitError
+
+_current: ContextVar[TryLog | None] = ContextVar("etlkit_try_log", default=None)
+
+
+class LogKey(NamedTuple):
+    """Which try of which task instance."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+
+    def path(self) -> Path:
+        """Where its file lies, below the log folder; characters that file systems refuse become `_`."""
+        parts = [f"dag_id={self.dag_id}", f"run_id={self.run_id}", f"task_id={self.task_id}"]
+        if self.map_index >= 0:
+            parts.append(f"map_index={self.map_index}")
+        return Path(*(re.sub(r'[\\/:*?"<>|]', "_", part) for part in parts), f"attempt={self.try_number}.log")
+
+
+class LogStore:
+    """Where the logs of all tries are: a folder, or memory when `folder` is None."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self._memory: dict[LogKey, io.StringIO] = {}
+
+    def open(self, key: LogKey) -> TryLog:
+        """A log to write to, as a context manager: prints and log records inside the block go to it."""
+        return TryLog(self, key)
+
+    def stream(self, key: LogKey) -> TextIO:
+        """The text stream behind a log, made when something is first written."""
+        if self.folder is None:
+            return self._memory.setdefault(key, io.StringIO())
+        path = self.folder / key.path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a", encoding="utf-8", buffering=1)
+
+    def read(self, key: LogKey) -> str:
+        """What the try wrote; nothing if it wrote nothing."""
+        if self.folder is None:
+            return self._memory[key].getvalue() if key in self._memory else ""
+        path = self.folder / key.path()
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def clean(self, before: datetime) -> int:
+        """Delete the logs of tries last written before an instant, and the folders left empty; how many there were."""
+        if self.folder is None:
+            raise EtlkitError("these logs are kept in memory and go with the process; there is nothing to clean")
+        old = [path for path in self.folder.rglob("attempt=*.log") if path.stat().st_mtime < before.timestamp()]
+        for path in old:
+            path.unlink()
+        for folder in sorted((p for p in self.folder.rglob("*") if p.is_dir()), reverse=True):
+            if not any(folder.iterdir()):
+                shutil.rmtree(folder)
+        return len(old)
+
+
+class TryLog(io.TextIOBase):
+    """The log of one try while it runs; collects `print` and `logging` of whatever runs inside its `with` block."""
+
+    def __init__(self, store: LogStore, key: LogKey) -> None:
+        self._store, self._key = store, key
+        self._stream: TextIO | None = None
+
+    def write(self, text: str) -> int:
+        if self._stream is None:
+            self._stream = self._store.stream(self._key)
+        return self._stream.write(text)
+
+    def __enter__(self) -> TryLog:
+        self._token = _current.set(self)
+        self._stdout, sys.stdout = sys.stdout, self
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        sys.stdout = self._stdout
+        _current.reset(self._token)
+        if self._stream is not None and self._store.folder is not None:
+            self._stream.close()
+
+
+class TryLogHandler(logging.Handler):
+    """Sends log records to the log of the try that is running, if one is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = _current.get()
+        if log is not None:
+            with contextlib.suppress(ValueError):  # the log is closed: a thread outlived its try
+                log.write(self.format(record) + "\n")
+
+
+def install_handler() -> None:
+    """Make log records reach the logs of tries; called once by whoever runs tasks, harmless when called again."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, TryLogHandler) for handler in root.handlers):
+        handler = TryLogHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        root.addHandler(handler)
+        logging.getLogger("etlkit.task").setLevel(logging.INFO)

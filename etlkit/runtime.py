@@ -1,0 +1,540 @@
+"""One task instance, from queued to finished, in any process.
+
+`TaskRunner.run(work)` takes the task instance (so that nobody else runs it), builds its context, executes it, and writes
+down how it ended. Taking and ending are one transaction each; between them no transaction is open, however long the task
+takes. An attempt ends only if it still holds the task instance: its try number and a token that only it knows are part of
+the UPDATE, so a message delivered twice or a worker that was thought dead changes nothing.
+
+How an attempt ends is read off what `execute` does:
+
+=====================================  ==========================================================================
+returns                                success; the value becomes the XCom `return_value` unless it is None
+raises `AirflowSkipException`          skipped
+raises `AirflowRescheduleException`    up_for_reschedule: a sensor that gives its slot back
+raises `DownstreamTasksSkipped`        success, and the tasks it names are skipped
+raises `AirflowFailException`,
+`AirflowSensorTimeout`                 failed, without retries
+raises anything else                   up_for_retry while tries are left, else failed
+=====================================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import itertools
+import logging
+import signal
+import threading
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from etlkit import xcom
+from etlkit.clock import Clock
+from etlkit.dag import DAG, BaseOperator, Callback, XComArg, current_context, find_xcom_args
+from etlkit.errors import (
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    DownstreamTasksSkipped,
+    XComError,
+)
+from etlkit.logs import LogKey, LogStore, install_handler
+from etlkit.states import TaskInstanceState as S
+from etlkit.store import RunRow, Store, this_process
+
+log = logging.getLogger("etlkit.task")
+
+_process_token = uuid.uuid4().hex[:12]
+_attempts = itertools.count(1)
+
+
+class Work(NamedTuple):
+    """One attempt to make: which task instance, and what is needed to run it."""
+
+    task_pk: int
+    dag: DAG
+    run: RunRow
+    task: BaseOperator
+    map_index: int
+    try_number: int
+    max_tries: int
+    first_start: datetime | None
+    """When this try first began, if a sensor goes on after a reschedule."""
+
+    @property
+    def log_key(self) -> LogKey:
+        """Which log the attempt writes."""
+        return LogKey(self.run.dag_id, self.run.run_id, self.task.task_id, self.map_index, self.try_number)
+
+
+class Result(NamedTuple):
+    """How an attempt ended. `state` is None if it had lost its task instance: then nothing was changed."""
+
+    work: Work
+    state: str | None
+    not_before: datetime | None = None
+    skips: Sequence[str] = ()
+    error: str | None = None
+    first_start: datetime | None = None
+
+
+class Outcome(NamedTuple):
+    """What `execute` led to, before it is written down."""
+
+    state: S
+    value: Any = None
+    skips: Sequence[str] = ()
+    record: Mapping[str, Sequence[str]] | None = None
+    not_before: datetime | None = None
+    error: BaseException | None = None
+    retry: bool = True
+
+
+class TaskRunner:
+    """Runs attempts against one Store and one Clock.
+
+    `warehouse` gives the DuckDB connection that tasks find as `context["warehouse"]`; it is called when first asked for.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, logs: LogStore | None = None, warehouse: Callable[[], Any] | None = None
+    ) -> None:
+        self.store, self.clock = store, clock
+        self.logs = logs or LogStore()
+        self.warehouse = warehouse
+        self.hostname, self.pid = this_process()
+        install_handler()
+
+    def run(self, work: Work) -> Result:
+        """Make one attempt; returns how it ended once that is committed and its callbacks were called."""
+        token = f"{_process_token}-{next(_attempts)}"
+        start = self.clock.now()
+        first_start = work.first_start or start
+        with self.store.transaction():
+            taken = self.store.start_attempt(
+                work.task_pk,
+                try_number=work.try_number,
+                token=token,
+                now=start,
+                first_start=first_start,
+                hostname=self.hostname,
+                pid=self.pid,
+            )
+            if taken and work.try_number > 1 and work.first_start is None:
+                self.store.delete_xcoms(work.run.id, work.task.task_id, work.map_index)
+        if not taken:
+            return Result(work, None)
+        ti = TaskInstance(self, work, start, first_start)
+        context = Context(ti)
+        with self.logs.open(work.log_key):
+            outcome = self._attempt(work, context)
+            result = self._finish(work, ti, token, outcome)
+            if result.state is not None:
+                self._call_back(work.task, context, result, outcome)
+        if isinstance(outcome.error, KeyboardInterrupt):
+            raise outcome.error
+        return result
+
+    def _attempt(self, work: Work, context: Context) -> Outcome:
+        """Execute the task and read off how it ended."""
+        started = self.clock.now()
+        task = work.task
+        token = current_context.set(context)
+        try:
+            run_callbacks(task.on_execute_callback, context)
+            task = context.task = rendered(task, context)
+            with time_limit(task):
+                task.pre_execute(context)
+                value = task.execute(context)
+                task.post_execute(context, value)
+            self._check_simulated_time(task, started)
+            return Outcome(S.SUCCESS, value)
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            outcome = outcome_of(error)
+            if outcome.error is not None:
+                log.error("%s", "".join(traceback.format_exception(without_our_frames(error))).rstrip())
+            return outcome
+        finally:
+            current_context.reset(token)
+
+    def _check_simulated_time(self, task: BaseOperator, started: datetime) -> None:
+        # A simulated clock cannot interrupt: a task that slept past its limit is caught when it returns.
+        if task.execution_timeout is not None and self.clock.now() - started > task.execution_timeout:
+            raise AirflowTaskTimeout(f"{task.task_id} ran longer than its execution_timeout of {task.execution_timeout}")
+
+    def _finish(self, work: Work, ti: TaskInstance, token: str, outcome: Outcome) -> Result:
+        """Write down how the attempt ended, with the values it leaves, in one transaction."""
+        now = self.clock.now()
+        values = {}
+        try:
+            values = xcoms_of(work.task, outcome)
+        except XComError as error:
+            log.error("%s", error)
+            outcome = Outcome(S.FAILED, error=error)
+        state, not_before = outcome.state, outcome.not_before
+        if state is S.FAILED and outcome.retry and work.try_number <= work.max_tries:
+            state = S.UP_FOR_RETRY
+            not_before = now + work.task.next_retry_delay(work.try_number)
+        error_line = one_line(outcome.error) if outcome.error is not None else None
+        ti.state, ti.end_date = state, now
+        with self.store.transaction():
+            held = self.store.finish_attempt(
+                work.task_pk,
+                try_number=work.try_number,
+                token=token,
+                state=state.value,
+                now=now,
+                not_before=not_before,
+                skips=outcome.skips,
+                error=error_line,
+            )
+            if held:
+                for key, value in values.items():
+                    self.store.push_xcom(work.run.id, work.task.task_id, work.map_index, key, value, now)
+        if not held:
+            log.warning("%s was taken away from this attempt; what it did is not counted", work.task.task_id)
+            return Result(work, None)
+        first_start = ti.first_start_date if state is S.UP_FOR_RESCHEDULE else None
+        return Result(work, state.value, not_before, outcome.skips, error_line, first_start)
+
+    def _call_back(self, task: BaseOperator, context: Context, result: Result, outcome: Outcome) -> None:
+        callbacks = {
+            S.SUCCESS: task.on_success_callback,
+            S.FAILED: task.on_failure_callback,
+            S.UP_FOR_RETRY: task.on_retry_callback,
+            S.SKIPPED: task.on_skipped_callback,
+        }.get(S(result.state), ())  # type: ignore[arg-type]
+        if callbacks:
+            context.values["exception"] = outcome.error
+            run_callbacks(callbacks, context)
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """How an attempt ends that raised `error`: the table at the top of this module.
+
+    >>> outcome_of(AirflowSkipException("nothing new")).state.value
+    'skipped'
+    """
+    match error:
+        case AirflowSkipException():
+            log.info("skipped: %s", error)
+            return Outcome(S.SKIPPED)
+        case DownstreamTasksSkipped():
+            return Outcome(S.SUCCESS, skips=error.tasks, record=error.record)
+        case AirflowRescheduleException():
+            return Outcome(S.UP_FOR_RESCHEDULE, not_before=error.reschedule_date.astimezone(UTC))
+        case AirflowFailException() | AirflowSensorTimeout():
+            return Outcome(S.FAILED, error=error, retry=False)
+        case _:
+            return Outcome(S.FAILED, error=error)
+
+
+def xcoms_of(task: BaseOperator, outcome: Outcome) -> dict[str, str]:
+    """The XComs an outcome leaves behind, as JSON by key."""
+    values: dict[str, Any] = {}
+    if outcome.record is not None:
+        values["skipmixin_key"] = outcome.record
+    if outcome.value is not None and task.do_xcom_push:
+        if task.multiple_outputs:
+            if not isinstance(outcome.value, Mapping):
+                raise XComError(
+                    f"task {task.task_id!r} has multiple_outputs and must return a dict, not {type(outcome.value).__name__}"
+                )
+            values.update({str(key): value for key, value in outcome.value.items()})
+        values["return_value"] = outcome.value
+    return {key: xcom.dumps(value) for key, value in values.items()}
+
+
+def run_callbacks(callbacks: Sequence[Callback], context: Mapping[str, Any]) -> None:
+    """Call each with the context; one that fails is logged and changes nothing."""
+    for callback in callbacks:
+        try:
+            callback(context)
+        except Exception:
+            log.exception("callback %s failed; the task's state stays", getattr(callback, "__name__", callback))
+
+
+def rendered(task: BaseOperator, context: Context) -> BaseOperator:
+    """A copy of `task` whose template fields hold values; the task itself when there is nothing to fill in."""
+    fields = {}
+    for name in task.template_fields:
+        value = getattr(task, name, None)
+        if value and next(find_xcom_args(value), None) is not None:
+            fields[name] = resolved(value, context)
+    if not fields:
+        return task
+    task = copy.copy(task)
+    for name, value in fields.items():
+        setattr(task, name, value)
+    return task
+
+
+def resolved(value: Any, context: Mapping[str, Any]) -> Any:
+    """`value` with every task result in it replaced by the value that was pushed."""
+    if isinstance(value, XComArg):
+        return value.resolve(context)
+    if isinstance(value, Mapping):
+        return {key: resolved(item, context) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return type(value)(resolved(item, context) for item in value)
+    return value
+
+
+@contextlib.contextmanager
+def time_limit(task: BaseOperator) -> Iterator[None]:
+    """Raise AirflowTaskTimeout inside the block when it runs longer than the task's `execution_timeout` (wall seconds).
+
+    Works by SIGALRM, so only in the main thread of a process on Linux and macOS; elsewhere a hanging task is ended by
+    whoever runs its process.
+    """
+    limit = task.execution_timeout
+    possible = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    if limit is None or not possible:
+        yield
+        return
+
+    def stop(_signum: int, _frame: object) -> None:
+        task.on_kill()
+        raise AirflowTaskTimeout(f"{task.task_id} ran longer than its execution_timeout of {limit}")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    # A limit of zero would switch the timer off instead of firing at once.
+    signal.setitimer(signal.ITIMER_REAL, max(limit.total_seconds(), 1e-6))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line: its type and message.
+
+    >>> one_line(ValueError("bad", 1))
+    "ValueError: ('bad', 1)"
+    """
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def without_our_frames(error: BaseException) -> BaseException:
+    """The exception with a traceback that begins in the task's own code, as far as there is any."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_globals.get("__name__") == __name__:
+        frame = frame.tb_next
+    return error.with_traceback(frame or error.__traceback__)
+
+
+# --- what a task sees -------------------------------------------------------------------------------------------------
+
+
+class TaskInstance:
+    """The attempt that is running, as its task sees it: `context["ti"]`."""
+
+    def __init__(self, runner: TaskRunner, work: Work, start: datetime, first_start: datetime) -> None:
+        self._runner, self._work = runner, work
+        self.start_date, self.first_start_date = start, first_start
+        self.end_date: datetime | None = None
+        self.state: str = S.RUNNING
+        self.map_index = work.map_index
+        self.try_number, self.max_tries = work.try_number, work.max_tries
+        self.hostname, self.pid = runner.hostname, runner.pid
+
+    @property
+    def task(self) -> BaseOperator:
+        return self._work.task
+
+    @property
+    def task_id(self) -> str:
+        return self._work.task.task_id
+
+    @property
+    def dag_id(self) -> str:
+        return self._work.run.dag_id
+
+    @property
+    def run_id(self) -> str:
+        return self._work.run.run_id
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds of the clock between start and end, when it has ended."""
+        return (self.end_date - self.start_date).total_seconds() if self.end_date else None
+
+    @property
+    def log_text(self) -> str:
+        """What this try has logged so far."""
+        return self._runner.logs.read(self._work.log_key)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Store `value` under `key`, at once; XComError if it cannot travel."""
+        store, text = self._runner.store, xcom.dumps(value)
+        with store.transaction():
+            store.push_xcom(self._work.run.id, self.task_id, self.map_index, key, text, self._runner.clock.now())
+
+    def xcom_pull(
+        self,
+        task_ids: str | Sequence[str] | None = None,
+        key: str = "return_value",
+        *,
+        map_indexes: int | Sequence[int] | None = None,
+        run_id: str | None = None,
+        dag_id: str | None = None,
+        include_prior_dates: bool = False,
+        default: Any = None,
+    ) -> Any:
+        """What tasks pushed under `key`: one value for one task id, a list for several.
+
+        Without `task_ids`, this task's own. `run_id` (and `dag_id`) look into another run; `include_prior_dates` goes
+        back to the newest earlier run that has a value. Nothing pushed gives `default`.
+        """
+        if task_ids is None:
+            task_ids = self.task_id
+        if not isinstance(task_ids, str):
+            return [
+                self.xcom_pull(task_id, key, map_indexes=map_indexes, run_id=run_id, dag_id=dag_id, default=default)
+                for task_id in task_ids
+            ]
+        found = self._pull(task_ids, key, run_id, dag_id, include_prior_dates)
+        if isinstance(map_indexes, int):
+            found = [(index, text) for index, text in found if index == map_indexes]
+        elif map_indexes is not None:
+            by_index = dict(found)
+            return [xcom.loads(by_index[index]) if index in by_index else default for index in map_indexes]
+        if found and found[0][0] >= 0 and map_indexes is None:
+            return [xcom.loads(text) for _, text in found]
+        return xcom.loads(found[0][1]) if found else default
+
+    def _pull(
+        self, task_id: str, key: str, run_id: str | None, dag_id: str | None, prior: bool
+    ) -> list[tuple[int, str]]:
+        store, run = self._runner.store, self._work.run
+        if run_id is not None or dag_id is not None:
+            other = store.run(dag_id or run.dag_id, run_id or run.run_id)
+            return store.pull_xcom(other.id, task_id, key) if other else []
+        found = store.pull_xcom(run.id, task_id, key)
+        earlier: RunRow | None = run
+        while prior and not found and earlier is not None and earlier.logical_date is not None:
+            earlier = store.previous_run(earlier, scheduled_only=False)
+            found = store.pull_xcom(earlier.id, task_id, key) if earlier else []
+        return found
+
+    def __repr__(self) -> str:
+        return f"<TaskInstance {self.dag_id}.{self.task_id} {self.run_id} try {self.try_number} {self.state}>"
+
+
+class DagRun:
+    """The run that a task belongs to, as the task sees it: `context["dag_run"]`."""
+
+    def __init__(self, run: RunRow) -> None:
+        self._run = run
+        for name in ("dag_id", "run_id", "run_type", "state", "conf", "queued_at"):
+            setattr(self, name, getattr(run, name))
+        for name in ("logical_date", "data_interval_start", "data_interval_end", "run_after", "start_date", "end_date"):
+            setattr(self, name, as_pendulum(getattr(run, name)))
+
+    def __repr__(self) -> str:
+        return f"<DagRun {self._run.dag_id} {self._run.run_id}>"
+
+
+class Context(Mapping):
+    """What a task is told about its run, by Airflow's names; each value is worked out when first asked for."""
+
+    def __init__(self, ti: TaskInstance) -> None:
+        self.ti = ti
+        self.task = ti.task
+        self.values: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.values:
+            try:
+                compute = CONTEXT_VALUES[name]
+            except KeyError:
+                raise KeyError(f"{name!r} is not in the context of a task") from None
+            self.values[name] = compute(self)
+        return self.values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.values or name in CONTEXT_VALUES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**CONTEXT_VALUES, **self.values})
+
+    def __len__(self) -> int:
+        return len({**CONTEXT_VALUES, **self.values})
+
+    @property
+    def run(self) -> RunRow:
+        return self.ti._work.run
+
+    def __repr__(self) -> str:
+        return f"<Context of {self.ti!r}>"
+
+
+def as_pendulum(value: datetime | None) -> Any:
+    """An instant as a `pendulum.DateTime`, which is what Airflow hands to tasks."""
+    if value is None:
+        return None
+    import pendulum
+
+    return pendulum.instance(value)
+
+
+def _logical_date(context: Context) -> Any:
+    if context.run.logical_date is None:
+        raise KeyError("this run was triggered without a logical date, so there is none in its context")
+    return as_pendulum(context.run.logical_date)
+
+
+def _warehouse(context: Context) -> Any:
+    warehouse = context.ti._runner.warehouse
+    if warehouse is None:
+        raise KeyError("this run has no warehouse; give the Lab one, or set [core] warehouse")
+    return warehouse()
+
+
+def _previous_success(context: Context) -> RunRow | None:
+    run: RunRow | None = context.run
+    while run is not None and run.logical_date is not None:
+        run = context.ti._runner.store.previous_run(run, scheduled_only=False)
+        if run is not None and run.state == "success":
+            return run
+    return None
+
+
+CONTEXT_VALUES: dict[str, Callable[[Context], Any]] = {
+    "dag": lambda c: c.ti._work.dag,
+    "task": lambda c: c.task,
+    "ti": lambda c: c.ti,
+    "task_instance": lambda c: c.ti,
+    "dag_run": lambda c: DagRun(c.run),
+    "run_id": lambda c: c.run.run_id,
+    "logical_date": _logical_date,
+    "data_interval_start": lambda c: as_pendulum(c.run.data_interval_start),
+    "data_interval_end": lambda c: as_pendulum(c.run.data_interval_end),
+    "ds": lambda c: c["logical_date"].strftime("%Y-%m-%d"),
+    "ds_nodash": lambda c: c["logical_date"].strftime("%Y%m%d"),
+    "ts": lambda c: c["logical_date"].isoformat(),
+    "ts_nodash": lambda c: c["logical_date"].strftime("%Y%m%dT%H%M%S"),
+    "ts_nodash_with_tz": lambda c: c["logical_date"].isoformat().replace("-", "").replace(":", ""),
+    "conf": lambda c: c.run.conf,
+    "params": lambda c: {**c.ti._work.dag.params, **c.task.params, **c.run.conf},
+    "prev_start_date_success": lambda c: as_pendulum(getattr(_previous_success(c), "start_date", None)),
+    "prev_data_interval_start_success": lambda c: as_pendulum(
+        getattr(_previous_success(c), "data_interval_start", None)
+    ),
+    "prev_data_interval_end_success": lambda c: as_pendulum(getattr(_previous_success(c), "data_interval_end", None)),
+    "task_instance_key_str": lambda c: f"{c.run.dag_id}__{c.ti.task_id}__{c['ds_nodash']}",
+    "clock": lambda c: c.ti._runner.clock,
+    "warehouse": _warehouse,
+    "exception": lambda c: None,
+}
+"""Every name in a task's context and how its value is found. `clock` and `warehouse` are etlkit's own; the rest is
+Airflow's."""
+

@@ -1,0 +1,658 @@
+"""The metadata database: what the scheduler remembers.
+
+`Store`'s methods are the scheduler's questions and decisions, each with its SQL beside it. Nothing here commits on its
+own: a caller opens `with store.transaction():`, and what is inside happens whole or not at all. Every change of a task
+instance's state names the state it expects to find, so two writers can never both believe that they made it.
+
+SQLite is the default (write-ahead log, so readers never wait for the writer; `synchronous = NORMAL`, so a killed process
+loses nothing and a power cut at most the last moments). `sqlite://` alone is a database in memory.
+
+>>> store = Store("sqlite://")
+>>> with store.transaction():
+...     store.set_pool("two_at_a_time", 2)
+>>> store.pools()
+{'default_pool': 128, 'two_at_a_time': 2}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.pool import StaticPool
+
+from etlkit import models
+from etlkit.errors import MetadataError
+from etlkit.states import RUN_TRANSITIONS, DagRunState, DagRunType, StateError, check_transition
+from etlkit.states import TaskInstanceState as S
+
+BUSY_SECONDS = 30
+"""How long a writer waits for another one before it gives up."""
+
+
+class Conflict(MetadataError):
+    """Somebody else changed a row first; read again and decide again. Nothing was written."""
+
+
+class RunRow(NamedTuple):
+    """One row of `dag_run`; instants are aware datetimes in UTC."""
+
+    id: int
+    dag_id: str
+    run_id: str
+    run_type: str
+    state: str
+    logical_date: datetime | None
+    data_interval_start: datetime | None
+    data_interval_end: datetime | None
+    run_after: datetime
+    queued_at: datetime | None
+    start_date: datetime | None
+    end_date: datetime | None
+    conf: dict[str, Any]
+    backfill_id: int | None
+
+
+class TaskRow(NamedTuple):
+    """One row of `task_instance`, as the scheduler needs it."""
+
+    id: int
+    dag_run_id: int
+    task_id: str
+    map_index: int
+    state: str | None
+    try_number: int
+    max_tries: int
+    pool: str
+    pool_slots: int
+    queued_at: datetime | None
+    first_start_date: datetime | None
+    start_date: datetime | None
+    end_date: datetime | None
+    not_before: datetime | None
+    lost_attempts: int
+    skips: list[str]
+    error: str | None
+
+
+RUN_COLUMNS = ", ".join(RunRow._fields)
+TASK_COLUMNS = ", ".join(TaskRow._fields)
+RUN_INSTANTS = [i for i, name in enumerate(RunRow._fields) if name.endswith(("_date", "_at", "_start", "_end", "_after"))]
+TASK_INSTANTS = [i for i, name in enumerate(TaskRow._fields) if name.endswith(("_date", "_at", "_before"))]
+
+
+class Store:
+    """One connection to the metadata database at `url`; use one Store per thread.
+
+    Creates the tables when there are none. MetadataError, in one line, if the file is not a database, read-only, held
+    by another process, from a newer etlkit, or on a full disk.
+    """
+
+    def __init__(self, url: str = "sqlite://") -> None:
+        self.url = sa.make_url(url)
+        self.engine = make_engine(self.url)
+        self.dialect = self.engine.dialect
+        self.is_sqlite = self.dialect.name == "sqlite"
+        self.in_memory = self.is_sqlite and not self.url.database
+        self._statements: dict[str, str] = {}
+        self._transaction = _Transaction(self)
+        self._generation = 0
+        self._seen: tuple[int, int] = (0, 0)
+        try:
+            self._connection = self.engine.connect()
+            self.cursor = self._connection.connection.cursor()
+            create_tables(self._connection)
+        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+            raise explained(error, self.name) from error
+
+    @property
+    def name(self) -> str:
+        """The database as it may be shown: without a password."""
+        return self.url.database or "memory" if self.is_sqlite else self.url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self.cursor.close()
+        self._connection.close()
+        self.engine.dispose()
+
+    def transaction(self) -> _Transaction:
+        """`with store.transaction():` commits at the end of the block, or undoes all of it when an error leaves it."""
+        return self._transaction
+
+    def run_sql(self, sql: str, values: Mapping[str, Any] | None = None) -> Any:
+        """Execute one statement written with `:names`; datetimes in `values` are converted. Returns the cursor."""
+        try:
+            return self.cursor.execute(self._compiled(sql), self._converted(values or {}))
+        except (sqlite3.Error, sa.exc.DBAPIError) as error:
+            raise explained(error, self.name) from error
+
+    def run_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Execute one statement for each of `rows`; how many rows it touched."""
+        if not rows:
+            return 0
+        if len(rows) == 1:
+            return self.run_sql(sql, rows[0]).rowcount
+        try:
+            return self.cursor.executemany(self._compiled(sql), [self._converted(row) for row in rows]).rowcount
+        except (sqlite3.Error, sa.exc.DBAPIError) as error:
+            raise explained(error, self.name) from error
+
+    def _compiled(self, sql: str) -> str:
+        compiled = self._statements.get(sql)
+        if compiled is None:
+            compiled = self._statements[sql] = str(sa.text(sql).compile(dialect=self.dialect))
+        return compiled
+
+    def _converted(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        if not self.is_sqlite:
+            return dict(values)
+        return {
+            name: value.astimezone(UTC).isoformat(" ") if isinstance(value, datetime) else value
+            for name, value in values.items()
+        }
+
+    # --- changes made by others ---
+
+    def touched(self) -> None:
+        """Say that something outside the scheduler changed the database through this very Store (a clear, a trigger)."""
+        self._generation += 1
+
+    def changed_elsewhere(self) -> bool:
+        """Whether anybody but the scheduler may have changed the database since this was last asked.
+
+        SQLite answers with a counter that other connections' commits move (`PRAGMA data_version`); other databases
+        have none, so there the answer is always yes.
+        """
+        version = 0
+        if not self.in_memory:
+            if not self.is_sqlite:
+                return True
+            version = self.cursor.execute("PRAGMA data_version").fetchone()[0]
+        seen, self._seen = self._seen, (self._generation, version)
+        return seen != self._seen
+
+    # --- DAGs and pools ---
+
+    def register_dag(self, dag_id: str, *, paused: bool, fileloc: str | None, schedule: str, now: datetime) -> None:
+        """Note that a DAG exists; `paused` holds only for one that was never seen before."""
+        self.run_sql(
+            """INSERT INTO dag (dag_id, is_paused, fileloc, schedule, last_seen)
+               VALUES (:dag_id, :paused, :fileloc, :schedule, :now)
+               ON CONFLICT (dag_id) DO UPDATE
+               SET fileloc = :fileloc, schedule = :schedule, last_seen = :now""",
+            {"dag_id": dag_id, "paused": paused, "fileloc": fileloc, "schedule": schedule, "now": now},
+        )
+        self.touched()
+
+    def set_paused(self, dag_id: str, paused: bool) -> bool:
+        """Pause or unpause; False if the DAG was never seen."""
+        self.touched()
+        return bool(
+            self.run_sql(
+                "UPDATE dag SET is_paused = :paused WHERE dag_id = :dag_id", {"dag_id": dag_id, "paused": paused}
+            ).rowcount
+        )
+
+    def paused(self) -> dict[str, bool]:
+        """Whether each known DAG is paused."""
+        rows = self.run_sql("SELECT dag_id, is_paused FROM dag").fetchall()
+        return {dag_id: bool(is_paused) for dag_id, is_paused in rows}
+
+    def pools(self) -> dict[str, int]:
+        """The number of slots of each pool."""
+        return dict(self.run_sql("SELECT name, slots FROM pool ORDER BY name").fetchall())
+
+    def set_pool(self, name: str, slots: int, description: str = "") -> None:
+        """Create a pool or change its number of slots."""
+        self.run_sql(
+            """INSERT INTO pool (name, slots, description) VALUES (:name, :slots, :description)
+               ON CONFLICT (name) DO UPDATE SET slots = :slots, description = :description""",
+            {"name": name, "slots": slots, "description": description},
+        )
+        self.touched()
+
+    # --- runs ---
+
+    def create_run(
+        self,
+        dag_id: str,
+        run_id: str,
+        *,
+        run_type: str,
+        logical_date: datetime | None,
+        data_interval: tuple[datetime, datetime] | None,
+        run_after: datetime,
+        now: datetime,
+        conf: Mapping[str, Any] | None = None,
+        backfill_id: int | None = None,
+    ) -> RunRow | None:
+        """Insert a queued run; None if this DAG already has one with this run_id or logical date."""
+        start, end = data_interval or (None, None)
+        row = self.run_sql(
+            f"""INSERT INTO dag_run (dag_id, run_id, run_type, state, logical_date, data_interval_start,
+                                     data_interval_end, run_after, queued_at, conf, backfill_id)
+                VALUES (:dag_id, :run_id, :run_type, 'queued', :logical_date, :start, :end, :run_after, :now, :conf,
+                        :backfill_id)
+                ON CONFLICT DO NOTHING
+                RETURNING {RUN_COLUMNS}""",
+            {
+                "dag_id": dag_id,
+                "run_id": run_id,
+                "run_type": str(run_type),
+                "logical_date": logical_date,
+                "start": start,
+                "end": end,
+                "run_after": run_after,
+                "now": now,
+                "conf": json.dumps(conf or {}),
+                "backfill_id": backfill_id,
+            },
+        ).fetchone()
+        return _run_row(row) if row else None
+
+    def runs(
+        self, dag_id: str | None = None, states: Iterable[str] = (), backfill_id: int | None = None
+    ) -> list[RunRow]:
+        """Runs, oldest `run_after` first; of one DAG, of one backfill, in some states, or all."""
+        names = ", ".join(f"'{DagRunState(state)}'" for state in states)
+        where = [
+            "dag_id = :dag_id" if dag_id else "",
+            "backfill_id = :backfill_id" if backfill_id else "",
+            f"state IN ({names})" if names else "",
+        ]
+        clause = " AND ".join(filter(None, where)) or "1 = 1"
+        values = {"dag_id": dag_id, "backfill_id": backfill_id}
+        used = {name: value for name, value in values.items() if value}
+        sql = f"SELECT {RUN_COLUMNS} FROM dag_run WHERE {clause} ORDER BY run_after, id"
+        return [_run_row(row) for row in self.run_sql(sql, used).fetchall()]
+
+    def run(self, dag_id: str, run_id: str) -> RunRow | None:
+        """One run by its id."""
+        row = self.run_sql(
+            f"SELECT {RUN_COLUMNS} FROM dag_run WHERE dag_id = :dag_id AND run_id = :run_id",
+            {"dag_id": dag_id, "run_id": run_id},
+        ).fetchone()
+        return _run_row(row) if row else None
+
+    def run_at(self, dag_id: str, logical_date: datetime) -> RunRow | None:
+        """The run of a logical date."""
+        row = self.run_sql(
+            f"SELECT {RUN_COLUMNS} FROM dag_run WHERE dag_id = :dag_id AND logical_date = :logical_date",
+            {"dag_id": dag_id, "logical_date": logical_date},
+        ).fetchone()
+        return _run_row(row) if row else None
+
+    def last_scheduled_run(self, dag_id: str) -> RunRow | None:
+        """The newest run that the schedule itself created: where the timetable goes on from."""
+        row = self.run_sql(
+            f"""SELECT {RUN_COLUMNS} FROM dag_run WHERE dag_id = :dag_id AND run_type = 'scheduled'
+                ORDER BY logical_date DESC LIMIT 1""",
+            {"dag_id": dag_id},
+        ).fetchone()
+        return _run_row(row) if row else None
+
+    def previous_run(self, run: RunRow, *, scheduled_only: bool) -> RunRow | None:
+        """The run of the same DAG with the next earlier logical date; `scheduled_only` leaves manual ones out."""
+        row = self.run_sql(
+            f"""SELECT {RUN_COLUMNS} FROM dag_run
+                WHERE dag_id = :dag_id AND logical_date < :logical_date {"AND run_type <> 'manual'" * scheduled_only}
+                ORDER BY logical_date DESC LIMIT 1""",
+            {"dag_id": run.dag_id, "logical_date": run.logical_date},
+        ).fetchone()
+        return _run_row(row) if row else None
+
+    def set_run_state(self, run_pk: int, old: str, new: str, now: datetime) -> None:
+        """Start, finish or queue again a run; Conflict if it is not in state `old` any more."""
+        if new not in RUN_TRANSITIONS[DagRunState(old)]:
+            raise StateError(f"run {run_pk}", old, new)
+        moment = {"running": "start_date = :now, end_date = NULL", "queued": "queued_at = :now, end_date = NULL"}
+        changed = self.run_sql(
+            f"UPDATE dag_run SET state = :new, {moment.get(new, 'end_date = :now')} WHERE id = :id AND state = :old",
+            {"id": run_pk, "old": str(old), "new": str(new), "now": now},
+        ).rowcount
+        if not changed:
+            raise Conflict(f"run {run_pk} is not {old} any more")
+
+    # --- task instances ---
+
+    def create_task_instances(self, run_pk: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert the task instances of a run, without a state: dicts of task_id, max_tries, pool and pool_slots."""
+        self.run_many(
+            f"""INSERT INTO task_instance (dag_run_id, task_id, map_index, max_tries, pool, pool_slots)
+                VALUES ({int(run_pk)}, :task_id, -1, :max_tries, :pool, :pool_slots)""",
+            rows,
+        )
+
+    def task_instances(self, run_pk: int) -> list[TaskRow]:
+        """The task instances of a run, in the order they were created."""
+        rows = self.run_sql(
+            f"SELECT {TASK_COLUMNS} FROM task_instance WHERE dag_run_id = :run_pk ORDER BY id", {"run_pk": run_pk}
+        ).fetchall()
+        return [_task_row(row) for row in rows]
+
+    def task_instance(self, task_pk: int) -> TaskRow:
+        """One task instance."""
+        row = self.run_sql(f"SELECT {TASK_COLUMNS} FROM task_instance WHERE id = :id", {"id": task_pk}).fetchone()
+        return _task_row(row)
+
+    def set_task_states(self, changes: Sequence[tuple[int, str | None, str | None]], now: datetime) -> None:
+        """The scheduler's decisions: each (task instance, state it has, state it gets).
+
+        Conflict if any of them is in another state than expected: then none may be changed, and the caller's
+        transaction must not commit.
+        """
+        for group in _by_kind(changes):
+            old, new = group[0][1], group[0][2]
+            check_transition(f"task instance {group[0][0]}", _state(old), _state(new))
+            moment = ", queued_at = :now" if new == S.QUEUED else ", end_date = :now" if new in FINAL_NOW else ""
+            changed = self.run_many(
+                f"""UPDATE task_instance SET state = :new{moment}
+                    WHERE id = :id AND {"state = :old" if old else "state IS NULL"}""",
+                [{"id": pk, "old": old, "new": new, "now": now} for pk, _, _ in group],
+            )
+            if changed != len(group):
+                raise Conflict(f"{len(group) - changed} task instances are not {old or 'without state'} any more")
+
+    def start_attempt(
+        self, task_pk: int, *, try_number: int, token: str, now: datetime, first_start: datetime, hostname: str, pid: int
+    ) -> bool:
+        """A worker takes a queued task instance; False if somebody else has it or it is not wanted any more."""
+        return bool(
+            self.run_sql(
+                """UPDATE task_instance
+                   SET state = 'running', try_number = :try_number, token = :token, start_date = :now,
+                       first_start_date = :first_start, end_date = NULL, not_before = NULL, error = NULL,
+                       hostname = :hostname, pid = :pid
+                   WHERE id = :id AND state = 'queued'""",
+                {
+                    "id": task_pk,
+                    "try_number": try_number,
+                    "token": token,
+                    "now": now,
+                    "first_start": first_start,
+                    "hostname": hostname,
+                    "pid": pid,
+                },
+            ).rowcount
+        )
+
+    def finish_attempt(
+        self,
+        task_pk: int,
+        *,
+        try_number: int,
+        token: str,
+        state: str,
+        now: datetime,
+        not_before: datetime | None = None,
+        skips: Sequence[str] = (),
+        error: str | None = None,
+    ) -> bool:
+        """A worker ends the attempt that it still holds; False, and nothing changes, if it holds it no more."""
+        changed = self.run_sql(
+            """UPDATE task_instance
+               SET state = :state, end_date = :now, not_before = :not_before, skips = :skips, error = :error, token = NULL
+               WHERE id = :id AND state = 'running' AND try_number = :try_number AND token = :token""",
+            {
+                "id": task_pk,
+                "try_number": try_number,
+                "token": token,
+                "state": str(state),
+                "now": now,
+                "not_before": not_before,
+                "skips": json.dumps(list(skips)) if skips else None,
+                "error": error,
+            },
+        ).rowcount
+        if changed and state == S.UP_FOR_RETRY:
+            self._archive("id = :id", {"id": task_pk}, S.FAILED)
+        return bool(changed)
+
+    def _archive(self, where: str, values: Mapping[str, Any], state: str | None = None) -> None:
+        """Keep the latest try of some task instances as history, before it is overwritten."""
+        self.run_sql(
+            f"""INSERT INTO task_instance_history
+                       (task_instance_id, try_number, state, start_date, end_date, hostname, pid, error)
+                SELECT id, try_number, {"'" + state + "'" if state else "state"}, start_date, end_date, hostname, pid, error
+                FROM task_instance WHERE try_number > 0 AND {where}""",
+            values,
+        )
+
+    def history(self, run_pk: int) -> list[tuple[str, int, int, str, datetime, datetime, str | None]]:
+        """Earlier tries of a run's tasks: (task_id, map_index, try_number, state, start, end, error)."""
+        rows = self.run_sql(
+            """SELECT ti.task_id, ti.map_index, h.try_number, h.state, h.start_date, h.end_date, h.error
+               FROM task_instance_history h JOIN task_instance ti ON ti.id = h.task_instance_id
+               WHERE ti.dag_run_id = :run_pk ORDER BY h.id""",
+            {"run_pk": run_pk},
+        ).fetchall()
+        return [(*row[:4], instant(row[4]), instant(row[5]), row[6]) for row in rows]
+
+    def lost_attempts(self) -> list[TaskRow]:
+        """Task instances that were queued or running: after a crash, those whose process is gone."""
+        rows = self.run_sql(
+            f"SELECT {TASK_COLUMNS} FROM task_instance WHERE state IN ('queued', 'running') ORDER BY id"
+        ).fetchall()
+        return [_task_row(row) for row in rows]
+
+    def repeat_lost_attempt(self, task: TaskRow, now: datetime) -> None:
+        """Make a task instance whose process died ready again; one more try than planned, so no retry is used up."""
+        if task.state == S.RUNNING:
+            self._archive("id = :id", {"id": task.id}, S.FAILED)
+        self.run_sql(
+            """UPDATE task_instance
+               SET state = 'scheduled', token = NULL, end_date = NULL,
+                   lost_attempts = lost_attempts + CASE state WHEN 'running' THEN 1 ELSE 0 END,
+                   max_tries = max_tries + CASE state WHEN 'running' THEN 1 ELSE 0 END
+               WHERE id = :id AND state IN ('queued', 'running')""",
+            {"id": task.id},
+        )
+
+    def clear(self, task_pks: Sequence[int], now: datetime) -> int:
+        """Make task instances undecided again, keeping their tries as history; how many there were.
+
+        Each gets its task's retries anew on top of the tries it had, and loses its XComs. A running attempt loses its
+        hold: what it still reports will change nothing.
+        """
+        for pk in task_pks:
+            self._archive("id = :id AND state IS NOT NULL", {"id": pk})
+            self.run_sql(
+                """DELETE FROM xcom WHERE EXISTS
+                   (SELECT 1 FROM task_instance ti WHERE ti.id = :id AND ti.dag_run_id = xcom.dag_run_id
+                    AND ti.task_id = xcom.task_id AND ti.map_index = xcom.map_index)""",
+                {"id": pk},
+            )
+        self.touched()
+        return self.run_many(
+            """UPDATE task_instance
+               SET state = NULL, token = NULL, skips = NULL, error = NULL, not_before = NULL, first_start_date = NULL,
+                   start_date = NULL, end_date = NULL, queued_at = NULL, max_tries = max_tries + try_number
+               WHERE id = :id""",
+            [{"id": pk} for pk in task_pks],
+        )
+
+    # --- XComs ---
+
+    def push_xcom(self, run_pk: int, task_id: str, map_index: int, key: str, value_json: str, now: datetime) -> None:
+        """Store a value, replacing one of the same key."""
+        self.run_sql(
+            """INSERT INTO xcom (dag_run_id, task_id, map_index, key, value, timestamp)
+               VALUES (:run_pk, :task_id, :map_index, :key, :value, :now)
+               ON CONFLICT (dag_run_id, task_id, map_index, key) DO UPDATE SET value = :value, timestamp = :now""",
+            {
+                "run_pk": run_pk,
+                "task_id": task_id,
+                "map_index": map_index,
+                "key": key,
+                "value": value_json,
+                "now": now,
+            },
+        )
+
+    def pull_xcom(self, run_pk: int, task_id: str, key: str) -> list[tuple[int, str]]:
+        """(map index, JSON) of the values one task pushed under a key, by map index."""
+        return self.run_sql(
+            """SELECT map_index, value FROM xcom WHERE dag_run_id = :run_pk AND task_id = :task_id AND key = :key
+               ORDER BY map_index""",
+            {"run_pk": run_pk, "task_id": task_id, "key": key},
+        ).fetchall()
+
+    def delete_xcoms(self, run_pk: int, task_id: str, map_index: int) -> None:
+        """Forget what a task instance pushed: a retry starts clean."""
+        self.run_sql(
+            "DELETE FROM xcom WHERE dag_run_id = :run_pk AND task_id = :task_id AND map_index = :map_index",
+            {"run_pk": run_pk, "task_id": task_id, "map_index": map_index},
+        )
+
+
+FINAL_NOW = frozenset({S.SKIPPED, S.UPSTREAM_FAILED, S.FAILED, S.REMOVED, S.SUCCESS})
+
+
+def _state(name: str | None) -> S | None:
+    return S(name) if name else None
+
+
+def _by_kind(changes: Sequence[tuple[int, str | None, str | None]]) -> list[list[tuple[int, str | None, str | None]]]:
+    """The changes with the same old and new state together, for one statement each."""
+    if len(changes) == 1:
+        return [list(changes)]
+    kinds: dict[tuple[str | None, str | None], list[tuple[int, str | None, str | None]]] = {}
+    for change in changes:
+        kinds.setdefault(change[1:], []).append(change)
+    return list(kinds.values())
+
+
+class _Transaction:
+    """One transaction of a Store, reused; entering it twice is a mistake in the caller."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.open = False
+        self._begin = "BEGIN IMMEDIATE" if store.is_sqlite else "BEGIN"
+
+    def __enter__(self) -> Store:
+        if self.open:
+            raise RuntimeError("a transaction is already open on this Store; only the outermost caller commits")
+        self.store.run_sql(self._begin)
+        self.open = True
+        return self.store
+
+    def __exit__(self, exc_type: type | None, *exc_info: object) -> None:
+        self.open = False
+        if exc_type is None:
+            try:
+                self.store.run_sql("COMMIT")
+            except MetadataError:
+                self._rollback()
+                raise
+        else:
+            self._rollback()
+
+    def _rollback(self) -> None:
+        # A full disk makes SQLite roll back by itself; then there is nothing left to undo.
+        if not self.store.is_sqlite or self.store.cursor.connection.in_transaction:
+            self.store.run_sql("ROLLBACK")
+
+
+def make_engine(url: sa.URL) -> sa.Engine:
+    """A SQLAlchemy engine whose connections leave BEGIN and COMMIT to the Store."""
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    if not url.database:
+        engine = sa.create_engine(url, poolclass=StaticPool, paramstyle="named")
+    else:
+        folder = Path(url.database).parent
+        if not folder.is_dir():
+            raise MetadataError(f"{url.database}: there is no folder {folder}; create it first")
+        engine = sa.create_engine(url, paramstyle="named", connect_args={"timeout": BUSY_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys = ON")
+        if url.database:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+
+    return engine
+
+
+def create_tables(connection: sa.Connection) -> None:
+    """Create the tables in an empty database; MetadataError if they are from a newer etlkit."""
+    if sa.inspect(connection).has_table("alembic_version"):
+        version = connection.scalar(sa.select(models.alembic_version.c.version_num))
+        if version is None or version > models.SCHEMA_VERSION:
+            raise MetadataError(
+                f"{connection.engine.url.database}: its tables have version {version}, this etlkit knows up to "
+                f"{models.SCHEMA_VERSION}; update etlkit, or use another database"
+            )
+        return
+    immediate = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "BEGIN"
+    connection.exec_driver_sql(immediate)
+    models.metadata.create_all(connection)
+    connection.execute(models.alembic_version.delete())
+    connection.execute(models.alembic_version.insert().values(version_num=models.SCHEMA_VERSION))
+    if not connection.scalar(sa.select(sa.func.count()).select_from(models.pool)):
+        connection.execute(models.pool.insert().values(name="default_pool", slots=128, description="Default pool"))
+    connection.exec_driver_sql("COMMIT")
+
+
+SQLITE_ADVICE: Mapping[str, str] = {
+    "SQLITE_NOTADB": "is not a database; name another file, or move this one away",
+    "SQLITE_CORRUPT": "is damaged; restore a backup, or move it away to start anew",
+    "SQLITE_READONLY": "is read-only; make it and its folder writable",
+    "SQLITE_CANTOPEN": "cannot be opened; check that the folder exists and is writable",
+    "SQLITE_BUSY": f"is held by another process and stayed so for {BUSY_SECONDS} s; stop that process or try again",
+    "SQLITE_LOCKED": "is locked by another connection; try again",
+    "SQLITE_FULL": "cannot grow: the disk is full; free some space and start again, nothing was lost",
+    "SQLITE_IOERR": "cannot be read or written; check the disk",
+}
+
+
+def explained(error: Exception, name: str) -> MetadataError:
+    """A database driver's error as one line that says what to do."""
+    original = getattr(error, "orig", None) or error
+    code = getattr(original, "sqlite_errorname", "") or ""
+    for prefix, advice in SQLITE_ADVICE.items():
+        if code.startswith(prefix):
+            return MetadataError(f"metadata database {name} {advice}")
+    return MetadataError(f"metadata database {name}: {' '.join(str(original).split())}")
+
+
+def instant(value: Any) -> datetime | None:
+    """A database's instant as an aware datetime in UTC."""
+    if value is None:
+        return None
+    return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+
+
+def _run_row(row: Sequence[Any]) -> RunRow:
+    values = list(row)
+    for i in RUN_INSTANTS:
+        values[i] = instant(values[i])
+    run = RunRow(*values)
+    return run._replace(conf=json.loads(run.conf))
+
+
+def _task_row(row: Sequence[Any]) -> TaskRow:
+    values = list(row)
+    for i in TASK_INSTANTS:
+        if values[i] is not None:
+            values[i] = instant(values[i])
+    values[-2] = json.loads(values[-2]) if values[-2] else []
+    return TaskRow(*values)
+
+
+def this_process() -> tuple[str, int]:
+    """The host's name and this process's number, as noted with each attempt."""
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", ""), os.getpid()
+
+
+__all__ = ["Conflict", "DagRunType", "RunRow", "Store", "TaskRow", "instant", "this_process"]
