@@ -32,6 +32,10 @@ Airflow's:
 1. A time that the clock skips is moved on by the length of the gap; of a time that comes twice, the second counts.
 2. A cron whose hour field is `*` goes by elapsed time instead, so that the repeated hour has its own runs.
 
+So intervals follow each other without gap or overlap over a clock change too, with two exceptions that are Airflow's
+own: a cron with several ticks within the skipped time, such as `*/30 0-3 * * *`, and one whose hour field is `*` where
+the clock changes by half an hour (Lord Howe) or on a day between its ticks.
+
 The day that the clock goes forward in New York has 23 hours, and its interval too:
 
 >>> new_york = CronDataIntervalTimetable("@daily", "America/New_York")
@@ -134,7 +138,7 @@ def parse_timezone(timezone: str | tzinfo) -> tzinfo:
         return timezone
     if not isinstance(name, str):
         raise TimetableError(f"{timezone!r} is not a time zone; give a name such as 'Asia/Seoul', or a tzinfo")
-    return UTC if name == "UTC" else _zone(name)
+    return UTC if name.upper() == "UTC" else _zone(name)
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -216,6 +220,10 @@ class TimeRestriction(NamedTuple):
 class Ticks(Protocol):
     """An endless row of instants, all in UTC."""
 
+    @property
+    def arguments(self) -> list[str]:
+        """What a timetable shows of these ticks between its parentheses."""
+
     def after(self, at: datetime) -> datetime:
         """The first tick later than `at`."""
 
@@ -250,6 +258,13 @@ class CronTicks:
     def __post_init__(self) -> None:
         _tick(self.expression, UTC, _EPOCH, "after")  # an expression that cannot be read or never fires raises here
 
+    def __str__(self) -> str:
+        return self.expression
+
+    @property
+    def arguments(self) -> list[str]:
+        return [repr(self.expression), f"timezone={str(self.zone)!r}"]
+
     def after(self, at: datetime) -> datetime:
         return _tick(self.expression, self.zone, at, "after")
 
@@ -278,9 +293,7 @@ def _tick(expression: str, zone: tzinfo, at: datetime, side: Literal["after", "b
     try:
         found = search(datetime, start_time=wall)
     except (CroniterBadDateError, OverflowError):
-        raise TimetableError(
-            f"cron {expression!r} names no date {side} {at:%Y-%m-%d}; correct its day or month"
-        ) from None
+        raise TimetableError(f"cron {expression!r} names no date {side} {at:%Y-%m-%d}; correct its date") from None
     if cron.expanded[1] == ["*"]:  # every hour: by elapsed time
         return at + (found - wall)
     return _second_reading(found, zone)
@@ -293,7 +306,7 @@ def _parse(expression: str) -> croniter:
     if re.search(r"(^|[\s,])r", expression, re.IGNORECASE):
         raise TimetableError(f"cron {expression!r} has a random field, which would differ each time; write a number")
     try:
-        return croniter(expression, _EPOCH)
+        return croniter(expression, _EPOCH, max_years_between_matches=130)  # a seventh field names years, to 2099
     except (CroniterError, TypeError, AttributeError) as error:
         raise TimetableError(f"cron {expression!r} cannot be read: {error}") from None
 
@@ -327,8 +340,18 @@ class DeltaTicks:
         if _EPOCH + self.delta <= _EPOCH:
             raise TimetableError(f"a schedule every {self.delta!r} does not go forward; give a length above zero")
 
+    def __str__(self) -> str:
+        return str(self.delta)
+
+    @property
+    def arguments(self) -> list[str]:
+        return [repr(self.delta)]
+
     def after(self, at: datetime) -> datetime:
-        return at + self.delta
+        following = at + self.delta
+        if following <= at:  # relativedelta(day=31) is the last day of the month, over and over
+            raise TimetableError(f"a schedule every {self.delta!r} gets stuck at {at}; a cron can name days")
+        return following
 
     def before(self, at: datetime) -> datetime:
         return at - self.delta
@@ -354,11 +377,13 @@ class DeltaTicks:
 def _require_delta(delta: Any) -> None:
     """TimetableError for what cannot be added to a date."""
     try:
-        ok = isinstance(_EPOCH + delta, datetime) and not isinstance(delta, str)
-    except TypeError:
-        ok = False
-    if not ok:
-        raise TimetableError(f"{delta!r} is not a length of time; give a timedelta or a relativedelta")
+        later = _EPOCH + delta
+    except (TypeError, OverflowError):
+        later = None
+    if not isinstance(later, datetime):
+        raise TimetableError(
+            f"{delta!r} is not a length of time; give a timedelta or relativedelta, or a cron as a string"
+        )
 
 
 # ---------------------------------------------------------------- the timetables
@@ -434,7 +459,10 @@ class Timetable:
         return hash((type(self), self.summary))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+        return f"{type(self).__name__}({', '.join(self._arguments())})"
+
+    def _arguments(self) -> list[str]:
+        return [f"{name}={value!r}" for name, value in vars(self).items()]
 
 
 class _Aperiodic(Timetable):
@@ -517,6 +545,14 @@ class _DataIntervalTimetable(Timetable):
 
     def __init__(self, ticks: Ticks) -> None:
         self.ticks = ticks
+        self.description = f"for each interval of {ticks}, when it is over"
+
+    @property
+    def summary(self) -> str:
+        return str(self.ticks)
+
+    def _arguments(self) -> list[str]:
+        return self.ticks.arguments
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
@@ -562,18 +598,8 @@ class CronDataIntervalTimetable(_DataIntervalTimetable):
     is about the newest interval that is over.
     """
 
-    ticks: CronTicks
-
     def __init__(self, cron: str, timezone: str | tzinfo) -> None:
         super().__init__(_cron_ticks(cron, timezone))
-        self.description = f"for each interval between ticks of {self.ticks}, when it is over"
-
-    @property
-    def summary(self) -> str:
-        return self.ticks.expression
-
-    def __repr__(self) -> str:
-        return f"CronDataIntervalTimetable({self.ticks.expression!r}, {str(self.ticks.zone)!r})"
 
 
 class DeltaDataIntervalTimetable(_DataIntervalTimetable):
@@ -582,18 +608,8 @@ class DeltaDataIntervalTimetable(_DataIntervalTimetable):
     Without a start date and without catch-up, a fixed length is counted from 1970-01-01 UTC.
     """
 
-    ticks: DeltaTicks
-
     def __init__(self, delta: Delta) -> None:
         super().__init__(DeltaTicks(delta))
-        self.description = f"for each interval of {delta}, when it is over"
-
-    @property
-    def summary(self) -> str:
-        return str(self.ticks.delta)
-
-    def __repr__(self) -> str:
-        return f"DeltaDataIntervalTimetable({self.ticks.delta!r})"
 
 
 class _TriggerTimetable(Timetable):
@@ -604,6 +620,14 @@ class _TriggerTimetable(Timetable):
         if _EPOCH + interval < _EPOCH:
             raise TimetableError(f"an interval of {interval!r} ends before it starts; give a length of zero or more")
         self.ticks, self.interval = ticks, interval
+        self.description = f"at each tick of {ticks}"
+
+    @property
+    def summary(self) -> str:
+        return str(self.ticks)
+
+    def _arguments(self) -> list[str]:
+        return self.ticks.arguments + ([f"interval={self.interval!r}"] if self.interval else [])
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
@@ -651,8 +675,6 @@ class CronTriggerTimetable(_TriggerTimetable):
     ('2024-02-29 06:00:00+00:00', '2024-03-01 06:00:00+00:00')
     """
 
-    ticks: CronTicks
-
     def __init__(
         self,
         cron: str,
@@ -663,7 +685,6 @@ class CronTriggerTimetable(_TriggerTimetable):
     ) -> None:
         super().__init__(_cron_ticks(cron, timezone), interval)
         self.run_immediately = run_immediately
-        self.description = f"at each tick of {self.ticks}"
 
     def _first_tick(self, now: datetime) -> datetime:
         past, coming = self.ticks.at_or_before(now), self.ticks.at_or_after(now)
@@ -672,32 +693,15 @@ class CronTriggerTimetable(_TriggerTimetable):
             patience = now - past if patience else max((coming - past) / 10, timedelta(minutes=5))
         return past if now - past <= patience else coming
 
-    @property
-    def summary(self) -> str:
-        return self.ticks.expression
-
-    def __repr__(self) -> str:
-        more = f", interval={self.interval!r}" if self.interval else ""
-        more += f", run_immediately={self.run_immediately!r}" if self.run_immediately else ""
-        return f"CronTriggerTimetable({self.ticks.expression!r}, timezone={str(self.ticks.zone)!r}{more})"
+    def _arguments(self) -> list[str]:
+        return super()._arguments() + ([f"run_immediately={self.run_immediately!r}"] if self.run_immediately else [])
 
 
 class DeltaTriggerTimetable(_TriggerTimetable):
     """A run every `delta`, from the start date on. With catch-up off, at most one missed run is made up for, now."""
 
-    ticks: DeltaTicks
-
     def __init__(self, delta: Delta, *, interval: Delta = timedelta(0)) -> None:
         super().__init__(DeltaTicks(delta), interval)
-        self.description = f"every {delta}"
-
-    @property
-    def summary(self) -> str:
-        return str(self.ticks.delta)
-
-    def __repr__(self) -> str:
-        more = f", interval={self.interval!r}" if self.interval else ""
-        return f"DeltaTriggerTimetable({self.ticks.delta!r}{more})"
 
 
 class MultipleCronTriggerTimetable(Timetable):
@@ -721,6 +725,10 @@ class MultipleCronTriggerTimetable(Timetable):
     @property
     def summary(self) -> str:
         return ", ".join(timetable.summary for timetable in self.timetables)
+
+    def _arguments(self) -> list[str]:
+        _, *shared = self.timetables[0]._arguments()
+        return [repr(timetable.summary) for timetable in self.timetables] + shared
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
@@ -790,6 +798,8 @@ def _cron_ticks(cron: str, timezone: str | tzinfo) -> CronTicks:
     if not isinstance(cron, str):
         raise TimetableError(f"{cron!r} is not a cron expression; write one such as '0 6 * * *'")
     expression = cron_presets.get(cron.lower(), cron)
+    if cron in _OTHER_PRESETS:
+        raise TimetableError(f"{cron!r} is not a cron; use {_OTHER_PRESETS[cron].__name__}()")
     if expression.startswith("@"):
         raise TimetableError(f"no schedule is called {cron!r}{nearest(cron, [*cron_presets, *_OTHER_PRESETS])}")
     return CronTicks(expression, parse_timezone(timezone))
@@ -814,7 +824,7 @@ def timetable_for(
     Airflow 3's default. Deltas follow the cron switch unless they have their own.
 
     >>> timetable_for("@daily", "Asia/Seoul")
-    CronDataIntervalTimetable('0 0 * * *', 'Asia/Seoul')
+    CronDataIntervalTimetable('0 0 * * *', timezone='Asia/Seoul')
     >>> timetable_for("@daily", "Asia/Seoul", create_cron_data_intervals=False)
     CronTriggerTimetable('0 0 * * *', timezone='Asia/Seoul')
     >>> timetable_for("@dayly", "Asia/Seoul")

@@ -15,7 +15,13 @@ import etlkit.timetables
 from etlkit.errors import TimetableError
 from etlkit.timetables import DataInterval, TimeRestriction, timetable_for
 
-CASES = json.loads((Path(__file__).parent / "cases" / "timetables.json").read_text())["cases"]
+
+def cases(name):
+    return json.loads((Path(__file__).parent / "cases" / name).read_text(encoding="utf-8"))["cases"]
+
+
+CASES = cases("timetables.json")
+RANGES = [case for case in cases("backfill.json") if "dry_run" in case and not case["existing_runs"]]
 
 
 def instant(text):
@@ -26,13 +32,18 @@ def delta(spec):
     return relativedelta(**spec["rel"]) if "rel" in spec else timedelta(**spec)
 
 
+def scheduled(schedule, zone="UTC"):
+    """What DAG(schedule=...) resolves to with Airflow 3's default settings."""
+    schedule = delta(schedule) if isinstance(schedule, dict) else schedule
+    return timetable_for(schedule, zone, create_cron_data_intervals=False)
+
+
 def build(spec):
     """The timetable of a case, made the way a DAG's author would."""
     spec = dict(spec)
     kind = spec.pop("type")
     if kind == "schedule":
-        schedule = delta(spec["schedule"]) if isinstance(spec["schedule"], dict) else spec["schedule"]
-        return timetable_for(schedule, spec.get("dag_timezone") or "UTC", create_cron_data_intervals=False)
+        return scheduled(spec["schedule"], spec.get("dag_timezone") or "UTC")
     for name in {"delta", "interval"} & spec.keys():
         spec[name] = delta(spec[name])
     if isinstance(spec.get("run_immediately"), dict):
@@ -80,3 +91,26 @@ def test_manual(case):
 def test_class(case):
     if not case.get("error"):
         assert type(build(case["timetable"])).__name__ == case["resolved_type"]
+
+
+def backfilled(schedule):
+    """The timetable of a backfill case, whose file says what its keys mean."""
+    match schedule:
+        case {"ct": cron, "tz": zone}:
+            interval = delta(schedule.get("interval") or {})
+            return etlkit.timetables.CronTriggerTimetable(cron, timezone=zone, interval=interval)
+        case {"cdi": cron, "tz": zone}:
+            return etlkit.timetables.CronDataIntervalTimetable(cron, zone)
+        case {"ddi": length}:
+            return etlkit.timetables.DeltaDataIntervalTimetable(delta(length))
+        case {"delta": length}:
+            return scheduled(length)
+    return scheduled(schedule)
+
+
+@pytest.mark.parametrize("case", RANGES, ids=lambda case: case["id"])
+def test_backfill_range(case):
+    first, last = instant(case["backfill"]["from_date"]), instant(case["backfill"]["to_date"])
+    infos = backfilled(case["schedule"]).iter_dagrun_infos_between(first, last)
+    dates = [info.logical_date.isoformat() for info in infos if info.data_interval.end < instant(case["now"])]
+    assert dates[:: -1 if case["backfill"]["reverse"] else 1] == case["dry_run"]
