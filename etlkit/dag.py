@@ -24,6 +24,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
 Callback = Callable[[Mapping[str, Any]], object]
+
+current_context: ContextVar[Mapping[str, Any] | None] = ContextVar("etlkit_context", default=None)
+"""The context of the task that is running, set by the runtime."""
 
 _dag_stack: list[DAG] = []
 _group_stack: list[TaskGroup] = []

@@ -88,7 +88,7 @@ task_instance = sa.Table(
     sa.Column("pool", sa.Text, nullable=False, server_default="default_pool"),
     sa.Column("pool_slots", sa.Integer, nullable=False, server_default="1"),
     sa.Column("queued_at", UtcDateTime),
-    sa.Column("first_start_date", UtcDateTime),
+    sa.Column("rescheduled_since", UtcDateTime),
     sa.Column("start_date", UtcDateTime),
     sa.Column("end_date", UtcDateTime),
     sa.Column("not_before", UtcDateTime),
@@ -106,7 +106,11 @@ task_instance_history = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column(
-        "task_instance_id", sa.Integer, sa.ForeignKey("task_instance.id", ondelete="CASCADE"), nullable=False, index=True
+        "task_instance_id",
+        sa.Integer,
+        sa.ForeignKey("task_instance.id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
     ),
     sa.Column("try_number", sa.Integer, nullable=False),
     sa.Column("state", sa.Text),

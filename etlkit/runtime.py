@@ -64,8 +64,8 @@ class Work(NamedTuple):
     map_index: int
     try_number: int
     max_tries: int
-    first_start: datetime | None
-    """When this try first began, if a sensor goes on after a reschedule."""
+    rescheduled_since: datetime | None
+    """When this try first began, if a sensor goes on after giving its slot back."""
 
     @property
     def log_key(self) -> LogKey:
@@ -78,10 +78,12 @@ class Result(NamedTuple):
 
     work: Work
     state: str | None
+    start: datetime | None = None
+    end: datetime | None = None
     not_before: datetime | None = None
+    rescheduled_since: datetime | None = None
     skips: Sequence[str] = ()
     error: str | None = None
-    first_start: datetime | None = None
 
 
 class Outcome(NamedTuple):
@@ -115,22 +117,20 @@ class TaskRunner:
         """Make one attempt; returns how it ended once that is committed and its callbacks were called."""
         token = f"{_process_token}-{next(_attempts)}"
         start = self.clock.now()
-        first_start = work.first_start or start
         with self.store.transaction():
             taken = self.store.start_attempt(
                 work.task_pk,
                 try_number=work.try_number,
                 token=token,
                 now=start,
-                first_start=first_start,
                 hostname=self.hostname,
                 pid=self.pid,
             )
-            if taken and work.try_number > 1 and work.first_start is None:
+            if taken and work.try_number > 1 and work.rescheduled_since is None:
                 self.store.delete_xcoms(work.run.id, work.task.task_id, work.map_index)
         if not taken:
             return Result(work, None)
-        ti = TaskInstance(self, work, start, first_start)
+        ti = TaskInstance(self, work, start)
         context = Context(ti)
         with self.logs.open(work.log_key):
             outcome = self._attempt(work, context)
@@ -166,7 +166,9 @@ class TaskRunner:
     def _check_simulated_time(self, task: BaseOperator, started: datetime) -> None:
         # A simulated clock cannot interrupt: a task that slept past its limit is caught when it returns.
         if task.execution_timeout is not None and self.clock.now() - started > task.execution_timeout:
-            raise AirflowTaskTimeout(f"{task.task_id} ran longer than its execution_timeout of {task.execution_timeout}")
+            raise AirflowTaskTimeout(
+                f"{task.task_id} ran longer than its execution_timeout of {task.execution_timeout}"
+            )
 
     def _finish(self, work: Work, ti: TaskInstance, token: str, outcome: Outcome) -> Result:
         """Write down how the attempt ended, with the values it leaves, in one transaction."""
@@ -182,6 +184,7 @@ class TaskRunner:
             state = S.UP_FOR_RETRY
             not_before = now + work.task.next_retry_delay(work.try_number)
         error_line = one_line(outcome.error) if outcome.error is not None else None
+        since = ti.first_start_date if state is S.UP_FOR_RESCHEDULE else None
         ti.state, ti.end_date = state, now
         with self.store.transaction():
             held = self.store.finish_attempt(
@@ -191,6 +194,7 @@ class TaskRunner:
                 state=state.value,
                 now=now,
                 not_before=not_before,
+                rescheduled_since=since,
                 skips=outcome.skips,
                 error=error_line,
             )
@@ -200,8 +204,7 @@ class TaskRunner:
         if not held:
             log.warning("%s was taken away from this attempt; what it did is not counted", work.task.task_id)
             return Result(work, None)
-        first_start = ti.first_start_date if state is S.UP_FOR_RESCHEDULE else None
-        return Result(work, state.value, not_before, outcome.skips, error_line, first_start)
+        return Result(work, state.value, ti.start_date, now, not_before, since, outcome.skips, error_line)
 
     def _call_back(self, task: BaseOperator, context: Context, result: Result, outcome: Outcome) -> None:
         callbacks = {
@@ -337,9 +340,9 @@ def without_our_frames(error: BaseException) -> BaseException:
 class TaskInstance:
     """The attempt that is running, as its task sees it: `context["ti"]`."""
 
-    def __init__(self, runner: TaskRunner, work: Work, start: datetime, first_start: datetime) -> None:
+    def __init__(self, runner: TaskRunner, work: Work, start: datetime) -> None:
         self._runner, self._work = runner, work
-        self.start_date, self.first_start_date = start, first_start
+        self.start_date, self.first_start_date = start, work.rescheduled_since or start
         self.end_date: datetime | None = None
         self.state: str = S.RUNNING
         self.map_index = work.map_index
@@ -537,4 +540,3 @@ CONTEXT_VALUES: dict[str, Callable[[Context], Any]] = {
 }
 """Every name in a task's context and how its value is found. `clock` and `warehouse` are etlkit's own; the rest is
 Airflow's."""
-

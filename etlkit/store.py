@@ -16,6 +16,7 @@ loses nothing and a power cut at most the last moments). `sqlite://` alone is a 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sqlite3
@@ -29,7 +30,7 @@ from sqlalchemy.pool import StaticPool
 
 from etlkit import models
 from etlkit.errors import MetadataError
-from etlkit.states import RUN_TRANSITIONS, DagRunState, DagRunType, StateError, check_transition
+from etlkit.states import FINISHED, RUN_TRANSITIONS, DagRunState, StateError, check_transition
 from etlkit.states import TaskInstanceState as S
 
 BUSY_SECONDS = 30
@@ -72,7 +73,7 @@ class TaskRow(NamedTuple):
     pool: str
     pool_slots: int
     queued_at: datetime | None
-    first_start_date: datetime | None
+    rescheduled_since: datetime | None
     start_date: datetime | None
     end_date: datetime | None
     not_before: datetime | None
@@ -81,10 +82,22 @@ class TaskRow(NamedTuple):
     error: str | None
 
 
+class BackfillRow(NamedTuple):
+    """One row of `backfill`, as the scheduler needs it."""
+
+    id: int
+    dag_id: str
+    max_active_runs: int
+    is_paused: bool
+    created_at: datetime | None
+
+
 RUN_COLUMNS = ", ".join(RunRow._fields)
 TASK_COLUMNS = ", ".join(TaskRow._fields)
-RUN_INSTANTS = [i for i, name in enumerate(RunRow._fields) if name.endswith(("_date", "_at", "_start", "_end", "_after"))]
-TASK_INSTANTS = [i for i, name in enumerate(TaskRow._fields) if name.endswith(("_date", "_at", "_before"))]
+RUN_INSTANTS = [
+    i for i, name in enumerate(RunRow._fields) if name.endswith(("_date", "_at", "_start", "_end", "_after"))
+]
+TASK_INSTANTS = [i for i, name in enumerate(TaskRow._fields) if name.endswith(("_date", "_at", "_before", "_since"))]
 
 
 class Store:
@@ -320,6 +333,71 @@ class Store:
         if not changed:
             raise Conflict(f"run {run_pk} is not {old} any more")
 
+    def open_runs(self) -> list[RunRow]:
+        """Runs that are queued or running, in the order in which they may start."""
+        rows = self.run_sql(
+            f"""SELECT {", ".join(f"r.{name}" for name in RunRow._fields)} FROM dag_run r
+                LEFT JOIN backfill_dag_run b ON b.dag_run_id = r.id AND b.backfill_id = r.backfill_id
+                WHERE r.state IN ('queued', 'running')
+                ORDER BY COALESCE(b.sort_ordinal, 0), r.run_after, r.id"""
+        ).fetchall()
+        return [_run_row(row) for row in rows]
+
+    # --- backfills ---
+
+    def create_backfill(
+        self, dag_id: str, from_date: datetime, to_date: datetime, reprocess: str, max_active_runs: int, now: datetime
+    ) -> int:
+        """Insert a backfill; its id."""
+        return self.run_sql(
+            """INSERT INTO backfill
+                      (dag_id, from_date, to_date, reprocess_behavior, max_active_runs, is_paused, created_at)
+               VALUES (:dag_id, :from_date, :to_date, :reprocess, :max_active_runs, :is_paused, :now) RETURNING id""",
+            {
+                "dag_id": dag_id,
+                "from_date": from_date,
+                "to_date": to_date,
+                "reprocess": reprocess,
+                "max_active_runs": max_active_runs,
+                "is_paused": False,
+                "now": now,
+            },
+        ).fetchone()[0]
+
+    def add_to_backfill(self, backfill_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert what a backfill does with each date: dicts of dag_run_id, logical_date, action, reason, sort_ordinal."""
+        self.run_many(
+            f"""INSERT INTO backfill_dag_run (backfill_id, dag_run_id, logical_date, action, reason, sort_ordinal)
+                VALUES ({int(backfill_id)}, :dag_run_id, :logical_date, :action, :reason, :sort_ordinal)""",
+            rows,
+        )
+
+    def adopt_run(self, run_pk: int, backfill_id: int, conf: Mapping[str, Any] | None) -> None:
+        """Let an existing run count as this backfill's."""
+        self.run_sql(
+            """UPDATE dag_run SET backfill_id = :backfill_id, run_type = 'backfill', conf = COALESCE(:conf, conf)
+               WHERE id = :id""",
+            {"backfill_id": backfill_id, "id": run_pk, "conf": json.dumps(conf) if conf else None},
+        )
+
+    def open_backfills(self, dag_id: str | None = None) -> list[BackfillRow]:
+        """Backfills that are not complete; of one DAG, or all."""
+        rows = self.run_sql(
+            f"""SELECT {", ".join(BackfillRow._fields)} FROM backfill
+                WHERE completed_at IS NULL {"AND dag_id = :dag_id" if dag_id else ""} ORDER BY id""",
+            {"dag_id": dag_id} if dag_id else {},
+        ).fetchall()
+        return [BackfillRow(*row[:-1], instant(row[-1])) for row in rows]
+
+    def set_backfill_paused(self, backfill_id: int, paused: bool) -> None:
+        """Pause or go on: what runs goes on, nothing new starts."""
+        self.run_sql("UPDATE backfill SET is_paused = :paused WHERE id = :id", {"paused": paused, "id": backfill_id})
+        self.touched()
+
+    def complete_backfill(self, backfill_id: int, now: datetime) -> None:
+        """All of its runs are finished."""
+        self.run_sql("UPDATE backfill SET completed_at = :now WHERE id = :id", {"now": now, "id": backfill_id})
+
     # --- task instances ---
 
     def create_task_instances(self, run_pk: int, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -342,41 +420,42 @@ class Store:
         row = self.run_sql(f"SELECT {TASK_COLUMNS} FROM task_instance WHERE id = :id", {"id": task_pk}).fetchone()
         return _task_row(row)
 
-    def set_task_states(self, changes: Sequence[tuple[int, str | None, str | None]], now: datetime) -> None:
-        """The scheduler's decisions: each (task instance, state it has, state it gets).
+    def set_task_states(self, paths: Mapping[int, Sequence[str | None]], now: datetime) -> None:
+        """The scheduler's decisions: for each task instance the states it goes through, from the one it has.
 
-        Conflict if any of them is in another state than expected: then none may be changed, and the caller's
-        transaction must not commit.
+        Only the last state of a path is written, but every step must be allowed. Conflict if a task instance is not in
+        the first state of its path any more: the caller's transaction must then not commit.
         """
-        for group in _by_kind(changes):
-            old, new = group[0][1], group[0][2]
-            check_transition(f"task instance {group[0][0]}", _state(old), _state(new))
-            moment = ", queued_at = :now" if new == S.QUEUED else ", end_date = :now" if new in FINAL_NOW else ""
+        kinds: dict[tuple[str | None, str | None], list[int]] = {}
+        for pk, path in paths.items():
+            for old, new in itertools.pairwise(path):
+                check_transition(f"task instance {pk}", old, new)
+            kinds.setdefault((path[0], path[-1]), []).append(pk)
+        for (old, new), pks in kinds.items():
+            moment = ", queued_at = :now" if new == S.QUEUED else ", end_date = :now" if new in FINISHED else ""
             changed = self.run_many(
                 f"""UPDATE task_instance SET state = :new{moment}
                     WHERE id = :id AND {"state = :old" if old else "state IS NULL"}""",
-                [{"id": pk, "old": old, "new": new, "now": now} for pk, _, _ in group],
+                [{"id": pk, "old": old, "new": new, "now": now} for pk in pks],
             )
-            if changed != len(group):
-                raise Conflict(f"{len(group) - changed} task instances are not {old or 'without state'} any more")
+            if changed != len(pks):
+                raise Conflict(f"{len(pks) - changed} task instances are not {old or 'without state'} any more")
 
     def start_attempt(
-        self, task_pk: int, *, try_number: int, token: str, now: datetime, first_start: datetime, hostname: str, pid: int
+        self, task_pk: int, *, try_number: int, token: str, now: datetime, hostname: str, pid: int
     ) -> bool:
         """A worker takes a queued task instance; False if somebody else has it or it is not wanted any more."""
         return bool(
             self.run_sql(
                 """UPDATE task_instance
                    SET state = 'running', try_number = :try_number, token = :token, start_date = :now,
-                       first_start_date = :first_start, end_date = NULL, not_before = NULL, error = NULL,
-                       hostname = :hostname, pid = :pid
+                       end_date = NULL, not_before = NULL, error = NULL, hostname = :hostname, pid = :pid
                    WHERE id = :id AND state = 'queued'""",
                 {
                     "id": task_pk,
                     "try_number": try_number,
                     "token": token,
                     "now": now,
-                    "first_start": first_start,
                     "hostname": hostname,
                     "pid": pid,
                 },
@@ -392,13 +471,15 @@ class Store:
         state: str,
         now: datetime,
         not_before: datetime | None = None,
+        rescheduled_since: datetime | None = None,
         skips: Sequence[str] = (),
         error: str | None = None,
     ) -> bool:
         """A worker ends the attempt that it still holds; False, and nothing changes, if it holds it no more."""
         changed = self.run_sql(
             """UPDATE task_instance
-               SET state = :state, end_date = :now, not_before = :not_before, skips = :skips, error = :error, token = NULL
+               SET state = :state, end_date = :now, not_before = :not_before, rescheduled_since = :rescheduled_since,
+                   skips = :skips, error = :error, token = NULL
                WHERE id = :id AND state = 'running' AND try_number = :try_number AND token = :token""",
             {
                 "id": task_pk,
@@ -407,6 +488,7 @@ class Store:
                 "state": str(state),
                 "now": now,
                 "not_before": not_before,
+                "rescheduled_since": rescheduled_since,
                 "skips": json.dumps(list(skips)) if skips else None,
                 "error": error,
             },
@@ -442,26 +524,27 @@ class Store:
         ).fetchall()
         return [_task_row(row) for row in rows]
 
-    def repeat_lost_attempt(self, task: TaskRow, now: datetime) -> None:
+    def repeat_lost_attempt(self, task: TaskRow) -> None:
         """Make a task instance whose process died ready again; one more try than planned, so no retry is used up."""
         if task.state == S.RUNNING:
             self._archive("id = :id", {"id": task.id}, S.FAILED)
         self.run_sql(
             """UPDATE task_instance
                SET state = 'scheduled', token = NULL, end_date = NULL,
+                   rescheduled_since = CASE state WHEN 'running' THEN NULL ELSE rescheduled_since END,
                    lost_attempts = lost_attempts + CASE state WHEN 'running' THEN 1 ELSE 0 END,
                    max_tries = max_tries + CASE state WHEN 'running' THEN 1 ELSE 0 END
                WHERE id = :id AND state IN ('queued', 'running')""",
             {"id": task.id},
         )
 
-    def clear(self, task_pks: Sequence[int], now: datetime) -> int:
-        """Make task instances undecided again, keeping their tries as history; how many there were.
+    def clear(self, tasks: Sequence[tuple[int, int]], now: datetime) -> int:
+        """Make task instances (id, retries) undecided again, keeping their tries as history; how many there were.
 
-        Each gets its task's retries anew on top of the tries it had, and loses its XComs. A running attempt loses its
+        Each gets its retries anew on top of the tries it had, and loses its XComs. A running attempt loses its
         hold: what it still reports will change nothing.
         """
-        for pk in task_pks:
+        for pk, _ in tasks:
             self._archive("id = :id AND state IS NOT NULL", {"id": pk})
             self.run_sql(
                 """DELETE FROM xcom WHERE EXISTS
@@ -472,10 +555,10 @@ class Store:
         self.touched()
         return self.run_many(
             """UPDATE task_instance
-               SET state = NULL, token = NULL, skips = NULL, error = NULL, not_before = NULL, first_start_date = NULL,
-                   start_date = NULL, end_date = NULL, queued_at = NULL, max_tries = max_tries + try_number
+               SET state = NULL, token = NULL, skips = NULL, error = NULL, not_before = NULL, rescheduled_since = NULL,
+                   start_date = NULL, end_date = NULL, queued_at = NULL, max_tries = try_number + :retries
                WHERE id = :id""",
-            [{"id": pk} for pk in task_pks],
+            [{"id": pk, "retries": retries} for pk, retries in tasks],
         )
 
     # --- XComs ---
@@ -510,23 +593,6 @@ class Store:
             "DELETE FROM xcom WHERE dag_run_id = :run_pk AND task_id = :task_id AND map_index = :map_index",
             {"run_pk": run_pk, "task_id": task_id, "map_index": map_index},
         )
-
-
-FINAL_NOW = frozenset({S.SKIPPED, S.UPSTREAM_FAILED, S.FAILED, S.REMOVED, S.SUCCESS})
-
-
-def _state(name: str | None) -> S | None:
-    return S(name) if name else None
-
-
-def _by_kind(changes: Sequence[tuple[int, str | None, str | None]]) -> list[list[tuple[int, str | None, str | None]]]:
-    """The changes with the same old and new state together, for one statement each."""
-    if len(changes) == 1:
-        return [list(changes)]
-    kinds: dict[tuple[str | None, str | None], list[tuple[int, str | None, str | None]]] = {}
-    for change in changes:
-        kinds.setdefault(change[1:], []).append(change)
-    return list(kinds.values())
 
 
 class _Transaction:
@@ -653,6 +719,3 @@ def _task_row(row: Sequence[Any]) -> TaskRow:
 def this_process() -> tuple[str, int]:
     """The host's name and this process's number, as noted with each attempt."""
     return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", ""), os.getpid()
-
-
-__all__ = ["Conflict", "DagRunType", "RunRow", "Store", "TaskRow", "instant", "this_process"]

@@ -1,0 +1,1 @@
+"""Executors: what runs the tasks that the scheduler has queued."""

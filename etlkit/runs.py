@@ -1,0 +1,144 @@
+"""Making runs: by the schedule, by a person, by a backfill; and making them run again.
+
+A run and its task instances are inserted in one transaction, so a run is never seen half made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import networkx as nx
+
+from etlkit.dag import DAG
+from etlkit.errors import DagError
+from etlkit.states import DagRunState, DagRunType
+from etlkit.store import RunRow, Store, TaskRow
+
+
+def insert_run(
+    store: Store,
+    dag: DAG,
+    run_type: DagRunType,
+    *,
+    logical_date: datetime | None,
+    data_interval: tuple[datetime, datetime] | None,
+    run_after: datetime,
+    now: datetime,
+    conf: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
+    backfill_id: int | None = None,
+) -> RunRow | None:
+    """Insert a queued run with its task instances, inside the caller's transaction; None if there is one of this date.
+
+    A task whose own start_date or end_date leaves out the logical date gets no instance. DagError if the DAG's
+    `allowed_run_types` leave out this type.
+    """
+    if dag.allowed_run_types is not None and str(run_type) not in dag.allowed_run_types:
+        allowed = ", ".join(sorted(dag.allowed_run_types))
+        raise DagError(f"DAG {dag.dag_id!r} allows only runs of type {allowed}, not {run_type}")
+    run = store.create_run(
+        dag.dag_id,
+        run_id or run_type.run_id(run_after.isoformat()),
+        run_type=run_type,
+        logical_date=logical_date,
+        data_interval=data_interval,
+        run_after=run_after,
+        now=now,
+        conf=conf,
+        backfill_id=backfill_id,
+    )
+    if run is not None:
+        store.create_task_instances(run.id, task_rows(dag, logical_date))
+    return run
+
+
+def task_rows(dag: DAG, logical_date: datetime | None) -> list[dict[str, Any]]:
+    """What to insert for each task that has an instance on a logical date, in topological order."""
+    rows = []
+    for task_id in dag.topological_order():
+        task = dag.task_dict[task_id]
+        too_early = task.start_date and logical_date and logical_date < task.start_date
+        too_late = task.end_date and logical_date and logical_date > task.end_date
+        if not (too_early or too_late):
+            rows.append(
+                {"task_id": task_id, "max_tries": task.retries, "pool": task.pool, "pool_slots": task.pool_slots}
+            )
+    return rows
+
+
+def trigger_run(
+    store: Store,
+    dag: DAG,
+    *,
+    now: datetime,
+    logical_date: datetime | None = None,
+    conf: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
+) -> RunRow:
+    """Make a manual run, at once; DagError if there is already a run of this date or id.
+
+    Without a logical date the run is labelled with `now`. Its data interval is what the timetable infers: under a daily
+    data-interval schedule the last whole day, not today.
+    """
+    logical_date = (logical_date or now).astimezone(UTC)
+    interval = dag.timetable.infer_manual_data_interval(run_after=logical_date)
+    with store.transaction():
+        run = insert_run(
+            store,
+            dag,
+            DagRunType.MANUAL,
+            logical_date=logical_date,
+            data_interval=interval,
+            run_after=logical_date,
+            now=now,
+            conf=conf,
+            run_id=run_id,
+        )
+        if run is None:
+            raise DagError(
+                f"DAG {dag.dag_id!r} already has a run of {logical_date.isoformat()}; clear that one, or give another date"
+            )
+    store.touched()
+    return run
+
+
+def clear_run(
+    store: Store,
+    dag: DAG,
+    run: RunRow,
+    *,
+    now: datetime,
+    task_ids: Iterable[str] | None = None,
+    only_failed: bool = False,
+    downstream: bool = False,
+    upstream: bool = False,
+) -> list[TaskRow]:
+    """Make tasks of a run undecided again, so that the scheduler runs them anew; returns what was cleared.
+
+    All of its tasks, or those in `task_ids` (with everything `downstream` or `upstream` of them); `only_failed` leaves
+    out those that did not fail. A run that had finished is queued again.
+    """
+    wanted = None if task_ids is None else _with_neighbours(dag, task_ids, downstream, upstream)
+    with store.transaction():
+        tasks = [
+            task
+            for task in store.task_instances(run.id)
+            if (wanted is None or task.task_id in wanted)
+            and (not only_failed or task.state in ("failed", "upstream_failed"))
+            and task.state is not None
+        ]
+        retries = {task_id: task.retries for task_id, task in dag.task_dict.items()}
+        store.clear([(task.id, retries.get(task.task_id, 0)) for task in tasks], now)
+        if tasks and run.state in (DagRunState.SUCCESS, DagRunState.FAILED):
+            store.set_run_state(run.id, run.state, DagRunState.QUEUED, now)
+    return tasks
+
+
+def _with_neighbours(dag: DAG, task_ids: Iterable[str], downstream: bool, upstream: bool) -> set[str]:
+    wanted = {dag.get_task(task_id).task_id for task_id in task_ids}
+    for task_id in list(wanted):
+        wanted |= nx.descendants(dag.graph, task_id) if downstream else set()
+        wanted |= nx.ancestors(dag.graph, task_id) if upstream else set()
+    return wanted

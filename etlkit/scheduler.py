@@ -1,0 +1,624 @@
+"""The scheduler: from what is known now to what runs next.
+
+It is an onion. `run_until` owns time: it lets passes happen until nothing more can happen at this instant, then moves the
+clock to the next instant at which something will. `tick` is one pass at one instant:
+
+1. `_create_due_runs`     a DAG's next run is due: insert it, with its task instances
+2. `_start_queued_runs`   as many queued runs become running as `max_active_runs` allows
+3. `_wake_up`             retries, reschedules and run time-outs whose moment has come
+4. `_decide`              trigger rules: which tasks may run, which end without running
+5. `_enqueue`             who gets a slot: pools, limits, priority
+6. `_finish_runs`         runs whose tasks are all final
+
+These are one transaction. Then the executor is given what was queued, and asked what has ended (`_collect`).
+
+What the scheduler keeps in memory is a cache of the database and nothing more: it can be dropped at any time and is built
+anew by `_reload`, which is also how a scheduler starts after a crash (`recover`). The cost of a pass grows with what has
+changed since the last one, not with how many DAGs, runs and tasks there are.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+from collections import defaultdict, deque
+from collections.abc import Hashable, Iterable
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
+
+from etlkit.clock import Clock
+from etlkit.config import conf
+from etlkit.dag import DAG
+from etlkit.errors import DagNotFound, DuplicateDagIdFound
+from etlkit.events import Listener, Listeners, RunEvent, TaskEvent
+from etlkit.executors.base import Executor
+from etlkit.frontier import Frontier, TaskIndex
+from etlkit.past import past_blocks
+from etlkit.rules import explain
+from etlkit.runs import insert_run, task_rows
+from etlkit.runtime import DagRun, Result, TaskRunner, Work, run_callbacks
+from etlkit.slots import Slots
+from etlkit.states import ACTIVE, FINISHED, DagRunType
+from etlkit.states import TaskInstanceState as S
+from etlkit.store import Conflict, RunRow, Store, TaskRow
+from etlkit.timetables import ContinuousTimetable, DagRunInfo, DataInterval
+
+log = logging.getLogger("etlkit.scheduler")
+
+
+class ScheduledDag:
+    """A DAG that the scheduler looks after, and where its schedule stands."""
+
+    def __init__(self, dag: DAG) -> None:
+        self.dag = dag
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, as before the database was read."""
+        self.paused = False
+        self.last_interval: DataInterval | None = None
+        self.runs: dict[int, ActiveRun] = {}
+
+    @cached_property
+    def index(self) -> TaskIndex:
+        """The DAG's graph as arrays, worked out once."""
+        return TaskIndex(self.dag)
+
+    @cached_property
+    def minds_the_past(self) -> bool:
+        """Whether any of its tasks waits for the run before."""
+        return any(task.depends_on_past for task in self.dag.tasks)
+
+    def next_run(self, now: datetime) -> DagRunInfo | None:
+        """The run that the timetable places after the last one, as seen from `now`."""
+        return self.dag.timetable.next_dagrun_info(
+            last_automated_data_interval=self.last_interval, restriction=self.dag.restriction(now)
+        )
+
+
+class RunQueue:
+    """Queued runs that may start while fewer than `limit` of their kind are running: a DAG's own, or a backfill's."""
+
+    def __init__(self, limit: int, *, open: bool = True) -> None:
+        self.limit, self.open = limit, open
+        self.waiting: deque[RunRow] = deque()
+        self.running = 0
+
+    @property
+    def active(self) -> int:
+        """How many are queued or running."""
+        return len(self.waiting) + self.running
+
+    def may_start(self) -> bool:
+        """Whether the first in the queue may start now."""
+        return self.open and bool(self.waiting) and self.running < self.limit
+
+
+class ActiveRun:
+    """A running run as the scheduler sees it: its row, and its task instances by position in the graph."""
+
+    def __init__(self, row: RunRow, entry: ScheduledDag, tasks: Iterable[TaskRow]) -> None:
+        self.row, self.entry, self.dag, self.index = row, entry, entry.dag, entry.index
+        self.tasks: dict[int, TaskRow] = {self.index.position[task.task_id]: task for task in tasks}
+        # A task outside its own start and end dates has no instance, and holds nobody up.
+        states = [self.tasks[i].state if i in self.tasks else S.REMOVED for i in range(len(self.index))]
+        self.frontier = Frontier(self.index, states)
+        self.open = sum(state not in FINISHED for state in states)
+        self.active = 0
+        self.candidates = self.frontier.undecided()
+        self.ruled_out: set[int] = set()
+        """Positions that a branch or short circuit decided against."""
+        self.held_by_past: set[int] = set()
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When `dagrun_timeout` ends it."""
+        timeout = self.dag.dagrun_timeout
+        return self.row.start_date + timeout if timeout is not None and self.row.start_date else None
+
+    def rule_out(self, task_ids: Iterable[str]) -> None:
+        """A branch or short circuit decided against these tasks."""
+        self.ruled_out.update(self.index.position[task_id] for task_id in task_ids if task_id in self.index.position)
+
+    def work(self, position: int) -> Work:
+        """The next attempt of a task: a new try, or the same one if a sensor goes on."""
+        task = self.tasks[position]
+        goes_on = task.rescheduled_since is not None
+        return Work(
+            task_pk=task.id,
+            dag=self.dag,
+            run=self.row,
+            task=self.index.tasks[position],
+            map_index=task.map_index,
+            try_number=task.try_number + (not goes_on),
+            max_tries=task.max_tries,
+            rescheduled_since=task.rescheduled_since,
+        )
+
+
+class Scheduler:
+    """Runs DAGs on a Clock, through an Executor, remembering everything in a Store.
+
+    `parallelism` bounds the task instances that are queued or running over all DAGs ([core] parallelism). Listeners are
+    told of every change once it is committed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        executor: Executor,
+        *,
+        runner: TaskRunner | None = None,
+        listeners: Iterable[Listener] = (),
+        parallelism: int | None = None,
+    ) -> None:
+        self.store, self.clock, self.executor = store, clock, executor
+        self.runner = runner or TaskRunner(store, clock)
+        self.listeners = Listeners(listeners)
+        self.parallelism = conf.get("core", "parallelism") if parallelism is None else parallelism
+        self.dags: dict[str, ScheduledDag] = {}
+        self._stale = True
+        self._forget()
+        executor.start(self.runner)
+
+    # --- what it looks after ---
+
+    def add_dag(self, dag: DAG, *, paused: bool = False) -> None:
+        """Look after `dag`; `paused` holds only if the database has never seen it. CycleError if it has a cycle."""
+        dag.topological_order()
+        known = self.dags.get(dag.dag_id)
+        if known is not None and known.dag is not dag:
+            raise DuplicateDagIdFound(dag.dag_id, [d.fileloc for d in (known.dag, dag) if d.fileloc])
+        with self.store.transaction():
+            self.store.register_dag(
+                dag.dag_id, paused=paused, fileloc=dag.fileloc, schedule=dag.timetable.summary, now=self.clock.now()
+            )
+        self.dags[dag.dag_id] = ScheduledDag(dag)
+        self._stale = True
+
+    def remove_dag(self, dag_id: str) -> None:
+        """Look after it no more; its history stays."""
+        self.entry(dag_id)
+        del self.dags[dag_id]
+        self._stale = True
+
+    def entry(self, dag_id: str) -> ScheduledDag:
+        """What the scheduler knows of one DAG; DagNotFound with the nearest name."""
+        if dag_id not in self.dags:
+            raise DagNotFound(dag_id, list(self.dags))
+        return self.dags[dag_id]
+
+    def recover(self) -> list[TaskRow]:
+        """Take over after a crash: attempts whose process died are made again; returns them.
+
+        Call it before the first tick, and only when no other scheduler or worker uses the database. A lost attempt uses
+        up no retry, unless the task was lost [scheduler] max_lost_attempts times before: then it has failed.
+        """
+        lost = self.store.lost_attempts()
+        if lost:
+            limit, now = conf.get("scheduler", "max_lost_attempts"), self.clock.now()
+            with self.store.transaction():
+                for task in lost:
+                    if task.state == S.RUNNING and task.lost_attempts >= limit:
+                        self.store.set_task_states({task.id: (S.RUNNING, S.FAILED)}, now)
+                    else:
+                        self.store.repeat_lost_attempt(task)
+            self._stale = True
+        return lost
+
+    # --- time ---
+
+    def run_until(self, end: datetime) -> None:
+        """Let everything happen that happens before or at `end`; then the clock shows `end`."""
+        self.settle()
+        while (moment := self.next_event()) is not None and moment <= end:
+            self.clock.sleep_until(moment)
+            self.settle()
+        self.clock.sleep_until(end)
+        self.settle()
+
+    def settle(self) -> None:
+        """Let passes happen until nothing more can happen at this instant."""
+        while self.tick() or self.executor.in_flight:
+            pass
+
+    def next_event(self) -> datetime | None:
+        """The next instant at which something will happen by itself; None if never."""
+        return min((heap[0][0] for heap in (self._timers, self._due) if heap), default=None)
+
+    # --- one pass ---
+
+    def tick(self) -> bool:
+        """One pass at the clock's present instant; True if anything changed, so that another pass may change more."""
+        now = self.clock.now()
+        if self.store.changed_elsewhere() or self._stale:
+            self._reload(now)
+        changes = self._changes
+        for work in self._pass(now) if self._has_work(now) else ():
+            self.executor.submit(work)
+        for result in self.executor.poll():
+            self._collect(result)
+        self._publish(now)
+        return self._changes != changes
+
+    def _has_work(self, now: datetime) -> bool:
+        """Whether a pass would do anything; asked often, so it only looks at the heads of the queues."""
+        return bool(
+            self._touched
+            or (self._due and self._due[0][0] <= now)
+            or (self._timers and self._timers[0][0] <= now)
+            or (self._slots.any_free() and self.executor.free_slots() > 0)
+            or any(queue.may_start() for queue in self._queues.values())
+        )
+
+    def _pass(self, now: datetime) -> list[Work]:
+        """The six steps, as one transaction; the attempts to submit once it is committed."""
+        try:
+            with self.store.transaction():
+                self._create_due_runs(now)
+                self._start_queued_runs(now)
+                self._wake_up(now)
+                self._decide(now)
+                works = self._enqueue(now)
+                self.store.set_task_states(self._paths, now)
+                self._finish_runs(now)
+            self._paths.clear()
+            return works
+        except BaseException as error:
+            # Nothing of this pass was written, so nothing of it may stay in memory.
+            self._forget()
+            self._stale = True
+            if isinstance(error, Conflict):
+                log.info("%s; looking again", error)
+                self._changes += 1
+                return []
+            raise
+
+    def _publish(self, now: datetime) -> None:
+        """Tell listeners and run the DAG callbacks of what was committed."""
+        events, self._events = self._events, []
+        for event in events:
+            (self.listeners.on_task if isinstance(event, TaskEvent) else self.listeners.on_run)(event)
+        if self.listeners:
+            self.listeners.on_tick(now)
+        finished, self._finished = self._finished, []
+        for run, state in finished:
+            callbacks = run.dag.on_failure_callback if state == "failed" else run.dag.on_success_callback
+            row = run.row._replace(state=state, end_date=now)
+            run_callbacks(
+                callbacks,
+                {"dag": run.dag, "dag_run": DagRun(row), "run_id": row.run_id, "reason": state, **row._asdict()},
+            )
+
+    # --- 1: due runs ---
+
+    def _create_due_runs(self, now: datetime) -> None:
+        while self._due and self._due[0][0] <= now:
+            entry = self.dags[heapq.heappop(self._due)[1]]
+            if self._runs_of(entry).active >= entry.dag.max_active_runs:
+                self._waiting_for_room.add(entry.dag.dag_id)
+                continue
+            info = entry.next_run(now)
+            if info is not None and info.run_after <= now:
+                self._create_scheduled_run(entry, info, now)
+            self._expect_next_run(entry, now)
+
+    def _create_scheduled_run(self, entry: ScheduledDag, info: DagRunInfo, now: datetime) -> None:
+        run = insert_run(
+            self.store,
+            entry.dag,
+            DagRunType.SCHEDULED,
+            logical_date=info.logical_date,
+            data_interval=info.data_interval,
+            run_after=info.run_after,
+            now=now,
+        )
+        entry.last_interval = info.data_interval
+        self._changes += 1
+        if run is not None:  # None: a backfill or a person already made a run of this date
+            self._runs_of(entry).waiting.append(run)
+            self._run_event(run, None, "queued", now)
+
+    def _expect_next_run(self, entry: ScheduledDag, now: datetime) -> None:
+        """Note when the DAG's next run is due."""
+        info = None if entry.paused else entry.next_run(now)
+        if info is not None:
+            moment = info.run_after
+            if isinstance(entry.dag.timetable, ContinuousTimetable) and entry.last_interval is not None:
+                # "At once" would let a run without duration repeat for ever inside one instant.
+                moment = max(moment, now + timedelta(seconds=conf.get("scheduler", "scheduler_idle_sleep_time")))
+            heapq.heappush(self._due, (moment, entry.dag.dag_id))
+
+    # --- 2: queued runs ---
+
+    def _runs_of(self, entry: ScheduledDag) -> RunQueue:
+        return self._queues[entry.dag.dag_id]
+
+    def _queue_for(self, run: RunRow) -> RunQueue:
+        """The queue whose limit counts for a run: its backfill's, or its DAG's."""
+        return self._queues[run.dag_id if run.backfill_id is None else run.backfill_id]
+
+    def _start_queued_runs(self, now: datetime) -> None:
+        for queue in list(self._queues.values()):
+            while queue.may_start():
+                run = queue.waiting.popleft()
+                self.store.set_run_state(run.id, "queued", "running", now)
+                self._run_event(run, "queued", "running", now)
+                self._activate(run._replace(state="running", start_date=now), now)
+
+    def _activate(self, row: RunRow, now: datetime) -> None:
+        """Begin to look after the tasks of a running run."""
+        entry = self.dags[row.dag_id]
+        run = ActiveRun(row, entry, self._reconciled(entry, row, now))
+        self._active[row.id] = entry.runs[row.id] = run
+        self._queue_for(row).running += 1
+        self._changes += 1
+        self._touch(run)
+        if run.deadline is not None:
+            self._set_timer(run.deadline, run, None)
+        for position, task in run.tasks.items():
+            if task.state in ACTIVE:
+                self._slots.hold(run, position)
+            elif task.state == S.SCHEDULED:
+                self._slots.join(run, position)
+            elif task.state in (S.UP_FOR_RETRY, S.UP_FOR_RESCHEDULE):
+                self._set_timer(task.not_before or now, run, position)
+            elif task.state == S.SUCCESS and task.skips:
+                run.rule_out(task.skips)
+
+    def _reconciled(self, entry: ScheduledDag, row: RunRow, now: datetime) -> list[TaskRow]:
+        """The run's task instances, after the DAG may have changed: new tasks get one, lost tasks' are removed."""
+        tasks = self.store.task_instances(row.id)
+        known = {task.task_id for task in tasks}
+        if known == entry.dag.task_dict.keys():
+            return tasks
+        missing = [new for new in task_rows(entry.dag, row.logical_date) if new["task_id"] not in known]
+        gone = {
+            task.id: (task.state, None, S.REMOVED) if task.state in FINISHED else (task.state, S.REMOVED)
+            for task in tasks
+            if task.task_id not in entry.dag.task_dict and task.state != S.REMOVED
+        }
+        if missing or gone:
+            self.store.create_task_instances(row.id, missing)
+            self.store.set_task_states(gone, now)
+            tasks = self.store.task_instances(row.id)
+        return [task for task in tasks if task.task_id in entry.dag.task_dict]
+
+    # --- 3: timers ---
+
+    def _set_timer(self, moment: datetime, run: ActiveRun, position: int | None) -> None:
+        heapq.heappush(self._timers, (moment, next(self._sequence), run.row.id, position))
+
+    def _wake_up(self, now: datetime) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            _, _, run_pk, position = heapq.heappop(self._timers)
+            run = self._active.get(run_pk)
+            if run is None:
+                continue
+            if position is None:
+                self._end_open_tasks(run, now, f"dagrun_timeout of {run.dag.dagrun_timeout} passed")
+                self._timed_out.add(run_pk)
+            elif run.frontier.states[position] in (S.UP_FOR_RETRY, S.UP_FOR_RESCHEDULE) and not self._is_held(run):
+                self._make_ready(run, position, now, "its delay is over")
+
+    def _end_open_tasks(self, run: ActiveRun, now: datetime, reason: str) -> None:
+        """End everything in a run that has not finished: what runs has failed, the rest is skipped."""
+        for position, state in enumerate(run.frontier.states):
+            if state not in FINISHED:
+                self._settle(run, position, S.FAILED if state == S.RUNNING else S.SKIPPED, now, reason)
+
+    # --- 4: trigger rules ---
+
+    def _decide(self, now: datetime) -> None:
+        """Trigger rules, and all that follows from them, in the runs in which something changed."""
+        touched, self._touched = self._touched, {}
+        for run in touched.values():
+            if run.row.id not in self._active or self._is_held(run):
+                continue
+            candidates, run.candidates = run.candidates, []
+            for position in sorted(run.ruled_out):
+                if run.frontier.states[position] not in FINISHED | ACTIVE:
+                    candidates += self._settle(run, position, S.SKIPPED, now, "a branch or short circuit went past it")
+            run.ruled_out.clear()
+            runnable, settled = run.frontier.decide(candidates)
+            for position, state in settled:
+                self._note(run, position, (None, state), now, self._rule_in_words(run, position))
+                run.open -= 1
+            for position in runnable:
+                self._make_ready_unless_held_by_past(run, position, now)
+            if not run.open:
+                self._done.add(run.row.id)
+
+    def _is_held(self, run: ActiveRun) -> bool:
+        """Whether its DAG is paused; a backfill goes on all the same, since somebody asked for it."""
+        return run.entry.paused and run.row.backfill_id is None
+
+    def _make_ready_unless_held_by_past(self, run: ActiveRun, position: int, now: datetime) -> None:
+        task = run.index.tasks[position]
+        if task.depends_on_past and past_blocks(self.store, run.row, task):
+            run.held_by_past.add(position)
+        else:
+            run.held_by_past.discard(position)
+            self._make_ready(run, position, now, self._rule_in_words(run, position))
+
+    def _make_ready(self, run: ActiveRun, position: int, now: datetime, reason: str) -> None:
+        """Let a task stand in line for a slot."""
+        self._note(run, position, (run.frontier.states[position], S.SCHEDULED.value), now, reason)
+        run.frontier.states[position] = S.SCHEDULED.value
+        self._slots.join(run, position)
+
+    def _settle(self, run: ActiveRun, position: int, state: S, now: datetime, reason: str) -> list[int]:
+        """Give one open task a final state without running it; the positions that this may decide."""
+        old = run.frontier.states[position]
+        if old in ACTIVE:
+            self._slots.give_back(run, position)
+        self._note(run, position, (old, state.value), now, reason)
+        run.open -= 1
+        self._touch_next_runs(run)
+        if not run.open:
+            self._done.add(run.row.id)
+        return list(run.frontier.finish(position, state.value))
+
+    # --- 5: slots ---
+
+    def _enqueue(self, now: datetime) -> list[Work]:
+        """Give the free slots to the ready tasks that come first."""
+        works = []
+        for run, position in self._slots.take(self.executor.free_slots()):
+            self._note(run, position, (S.SCHEDULED.value, S.QUEUED.value), now)
+            run.frontier.states[position] = S.QUEUED.value
+            works.append(run.work(position))
+        return works
+
+    # --- 6: finished runs ---
+
+    def _finish_runs(self, now: datetime) -> None:
+        for run_pk in sorted(self._done):
+            run = self._active.get(run_pk)
+            if run is not None and not run.open:
+                timed_out = run_pk in self._timed_out
+                self._finish_run(run, "failed" if timed_out else run.frontier.run_state() or "failed", now)
+        self._done.clear()
+
+    def _finish_run(self, run: ActiveRun, state: str, now: datetime) -> None:
+        self.store.set_run_state(run.row.id, "running", state, now)
+        self._run_event(run.row, "running", state, now)
+        self._touch_next_runs(run)
+        del self._active[run.row.id], run.entry.runs[run.row.id]
+        queue = self._queue_for(run.row)
+        queue.running -= 1
+        self._finished.append((run, state))
+        self._timed_out.discard(run.row.id)
+        if run.row.backfill_id is not None and not queue.active:
+            self.store.complete_backfill(run.row.backfill_id, now)
+        if run.row.dag_id in self._waiting_for_room:
+            self._waiting_for_room.discard(run.row.dag_id)
+            self._expect_next_run(run.entry, now)
+
+    # --- what ended ---
+
+    def _collect(self, result: Result) -> None:
+        """Note how an attempt ended; the runtime has already written it down."""
+        run = self._active.get(result.work.run.id)
+        if result.state is None or run is None:
+            # It was cleared, timed out or taken over while it ran: read again what holds now.
+            self._stale = True
+            self._changes += 1
+            return
+        position = run.index.position[result.work.task.task_id]
+        if run.frontier.states[position] not in ACTIVE:
+            return  # read from the database already
+        self._changes += 1
+        self._slots.give_back(run, position)
+        run.tasks[position] = run.tasks[position]._replace(
+            try_number=result.work.try_number, rescheduled_since=result.rescheduled_since
+        )
+        self._task_event(run, position, S.QUEUED.value, S.RUNNING.value, result.start)
+        self._task_event(run, position, S.RUNNING.value, result.state, result.end, result.error or "")
+        run.frontier.states[position] = result.state
+        if result.not_before is not None:
+            self._set_timer(result.not_before, run, position)
+        else:
+            self._ended(run, position, result)
+
+    def _ended(self, run: ActiveRun, position: int, result: Result) -> None:
+        """A task reached a final state by running: see what that decides."""
+        run.open -= 1
+        run.candidates += run.frontier.finish(position, result.state)
+        run.rule_out(result.skips)
+        self._touch(run)
+        self._touch_next_runs(run)
+        if result.state == S.FAILED and run.dag.fail_fast:
+            run.ruled_out.update(i for i, state in enumerate(run.frontier.states) if state not in FINISHED)
+
+    def _touch(self, run: ActiveRun) -> None:
+        self._touched[run.row.id] = run
+
+    def _touch_next_runs(self, run: ActiveRun) -> None:
+        """Look again at runs of the same DAG whose tasks wait for the run before."""
+        if run.entry.minds_the_past:
+            for other in run.entry.runs.values():
+                if other.held_by_past:
+                    other.candidates += sorted(other.held_by_past)
+                    self._touch(other)
+
+    # --- memory ---
+
+    def _forget(self) -> None:
+        """Drop everything that was read from the database or follows from it."""
+        self._changes = getattr(self, "_changes", 0)
+        self._sequence = itertools.count()
+        self._active: dict[int, ActiveRun] = {}
+        self._queues: dict[Hashable, RunQueue] = {}
+        self._due: list[tuple[datetime, str]] = []
+        self._timers: list[tuple[datetime, int, int, int | None]] = []
+        self._waiting_for_room: set[str] = set()
+        self._touched: dict[int, ActiveRun] = {}
+        self._done: set[int] = set()
+        self._timed_out: set[int] = set()
+        self._paths: dict[int, tuple[str | None, ...]] = {}
+        self._events: list[TaskEvent | RunEvent] = []
+        self._finished: list[tuple[ActiveRun, str]] = []
+        self._slots = Slots({}, self.parallelism)
+
+    def _reload(self, now: datetime) -> None:
+        """Read from the database all that is open; what was in memory before is forgotten."""
+        events, finished = self._events, self._finished
+        self._forget()
+        self._events, self._finished = events, finished
+        self._stale = False
+        self._slots = Slots(self.store.pools(), self.parallelism)
+        paused = self.store.paused()
+        for dag_id, entry in self.dags.items():
+            entry.forget()
+            entry.paused = paused.get(dag_id, False)
+            last = self.store.last_scheduled_run(dag_id)
+            if last is not None:
+                entry.last_interval = DataInterval(last.data_interval_start, last.data_interval_end)
+            self._queues[dag_id] = RunQueue(entry.dag.max_active_runs, open=not entry.paused)
+        for backfill in self.store.open_backfills():
+            self._queues[backfill.id] = RunQueue(backfill.max_active_runs, open=not backfill.is_paused)
+        with self.store.transaction():
+            for run in self.store.open_runs():
+                if run.dag_id not in self.dags:
+                    continue
+                if run.state == "queued":
+                    self._queue_for(run).waiting.append(run)
+                else:
+                    self._activate(run, now)
+        for entry in self.dags.values():
+            self._expect_next_run(entry, now)
+
+    def _note(
+        self, run: ActiveRun, position: int, step: tuple[str | None, str], now: datetime, reason: str = ""
+    ) -> None:
+        """One step of one task instance, to be written when the pass ends."""
+        pk = run.tasks[position].id
+        self._paths[pk] = (*self._paths.get(pk, step[:1]), step[1])
+        self._changes += 1
+        self._task_event(run, position, step[0], step[1], now, reason)
+
+    def _task_event(
+        self, run: ActiveRun, position: int, old: str | None, new: str, at: datetime | None, reason: str = ""
+    ) -> None:
+        if self.listeners:
+            task = run.tasks[position]
+            try_number = task.try_number + (new in (S.SCHEDULED, S.QUEUED) and task.rescheduled_since is None)
+            self._events.append(
+                TaskEvent(
+                    at, run.row.dag_id, run.row.run_id, task.task_id, task.map_index, try_number, old, new, reason
+                )
+            )
+
+    def _run_event(self, run: RunRow, old: str | None, new: str, now: datetime, reason: str = "") -> None:
+        self._changes += 1
+        if self.listeners:
+            self._events.append(RunEvent(now, run.dag_id, run.run_id, old, new, reason))
+
+    def _rule_in_words(self, run: ActiveRun, position: int) -> str:
+        if not self.listeners or not run.index.upstream[position]:
+            return ""
+        return explain(run.index.rules[position], run.frontier.counts(position))

@@ -1,0 +1,106 @@
+"""Who goes first: the ready tasks in line for the slots of their pools.
+
+A task that is ready joins the line of its pool. The line is ordered by total priority weight, then by the run's
+`run_after`, then by the order of the tasks. It gets a slot when its pool has `pool_slots` free, its run has fewer than
+`max_active_tasks` active, and its DAG fewer than the task's own `max_active_tis_per_dag`; a task held up by its run or
+DAG steps aside until one of its fellows gives a slot back, so that the line never has to be searched.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from etlkit.states import TaskInstanceState as S
+
+if TYPE_CHECKING:
+    from etlkit.scheduler import ActiveRun
+
+
+class Place(NamedTuple):
+    """A place in line; compares as the line is ordered."""
+
+    minus_weight: int
+    run_after: Any
+    run_pk: int
+    position: int
+    run: ActiveRun
+
+
+class Slots:
+    """Lines and free slots of all pools. `pools` maps each name to its number of slots."""
+
+    def __init__(self, pools: Mapping[str, int], parallelism: int) -> None:
+        self.pools, self.parallelism = pools, parallelism
+        self.used: dict[str, int] = defaultdict(int)
+        self.active = 0
+        self._lines: dict[str, list[Place]] = defaultdict(list)
+        self._aside: dict[Hashable, list[Place]] = defaultdict(list)
+        self._active_per_task: dict[tuple[str, str], int] = defaultdict(int)
+
+    def join(self, run: ActiveRun, position: int) -> None:
+        """The task at `position` is ready: put it in line."""
+        place = Place(-run.index.weights[position], run.row.run_after, run.row.id, position, run)
+        heapq.heappush(self._lines[run.index.tasks[position].pool], place)
+
+    def any_free(self) -> bool:
+        """Whether some line moves, as far as its pool says."""
+        return self.active < self.parallelism and any(
+            line and self.free(pool) > 0 for pool, line in self._lines.items()
+        )
+
+    def free(self, pool: str) -> int:
+        """The free slots of a pool; none if there is no such pool."""
+        return self.pools.get(pool, 0) - self.used[pool]
+
+    def take(self, most: int) -> Iterator[tuple[ActiveRun, int]]:
+        """Give slots to those who come first, at most `most` of them."""
+        for pool, line in self._lines.items():
+            too_big = []
+            while most > 0 and line and self.active < self.parallelism and self.free(pool) > 0:
+                place = heapq.heappop(line)
+                if place.run.frontier.states[place.position] != S.SCHEDULED:
+                    continue  # it was cleared or skipped while it stood in line
+                if limit := self._limit_reached(place.run, place.position):
+                    heapq.heappush(self._aside[limit], place)
+                elif place.run.index.tasks[place.position].pool_slots > self.free(pool):
+                    too_big.append(place)
+                else:
+                    most -= 1
+                    self.hold(place.run, place.position)
+                    yield place.run, place.position
+            for place in too_big:
+                heapq.heappush(line, place)
+
+    def _limit_reached(self, run: ActiveRun, position: int) -> Hashable:
+        """The limit of its run or DAG that keeps the task from starting, if one does."""
+        task = run.index.tasks[position]
+        if run.active >= run.dag.max_active_tasks:
+            return run.row.id
+        key = (run.row.dag_id, task.task_id)
+        if task.max_active_tis_per_dag is not None and self._active_per_task[key] >= task.max_active_tis_per_dag:
+            return key
+        return None
+
+    def hold(self, run: ActiveRun, position: int) -> None:
+        """Count the task as active."""
+        task = run.index.tasks[position]
+        self.used[task.pool] += task.pool_slots
+        self._active_per_task[run.row.dag_id, task.task_id] += 1
+        self.active += 1
+        run.active += 1
+
+    def give_back(self, run: ActiveRun, position: int) -> None:
+        """The task is active no more; let the first of those it held up back into line."""
+        task = run.index.tasks[position]
+        key = (run.row.dag_id, task.task_id)
+        self.used[task.pool] -= task.pool_slots
+        self._active_per_task[key] -= 1
+        self.active -= 1
+        run.active -= 1
+        for limit in (run.row.id, key):
+            if self._aside.get(limit):
+                place = heapq.heappop(self._aside[limit])
+                heapq.heappush(self._lines[place.run.index.tasks[place.position].pool], place)
