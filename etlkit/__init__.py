@@ -1,0 +1,57 @@
+"""etlkit: Apache Airflow's ideas, run for real on a laptop.
+
+Names come from `airflow.sdk` wherever Airflow has the thing, so what is written here is what is written at work::
+
+    from etlkit import DAG, dag, task, Lab
+
+Importing etlkit is instant: every name below is looked up in its module when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from etlkit._version import __version__
+
+_HOME = {
+    "dag": "DAG BaseOperator TaskGroup XComArg Label chain cross_downstream",
+    "taskflow": "dag task task_group get_current_context",
+    "rules": "TriggerRule",
+    "states": "TaskInstanceState DagRunState DagRunType",
+    "clock": "Clock SystemClock SimulatedClock",
+    "lab": "Lab",
+    "warehouse": "merge",
+    "errors": "EtlkitError AirflowException AirflowSkipException AirflowFailException",
+    "sensors": "BaseSensorOperator PokeReturnValue",
+}
+_MODULES = frozenset({"datasets", "errors", "operators", "rules", "sensors", "sources", "timetables", "viz", "warehouse"})
+_WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
+
+if TYPE_CHECKING:
+    from etlkit.clock import Clock, SimulatedClock, SystemClock
+    from etlkit.dag import DAG, BaseOperator, Label, TaskGroup, XComArg, chain, cross_downstream
+    from etlkit.errors import AirflowException, AirflowFailException, AirflowSkipException, EtlkitError
+    from etlkit.lab import Lab
+    from etlkit.rules import TriggerRule
+    from etlkit.sensors import BaseSensorOperator, PokeReturnValue
+    from etlkit.states import DagRunState, DagRunType, TaskInstanceState
+    from etlkit.taskflow import dag, get_current_context, task, task_group
+    from etlkit.warehouse import merge
+
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(import_module(f"etlkit.{_WHERE[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"etlkit.{name}")
+    else:
+        raise AttributeError(f"module 'etlkit' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHERE, *_MODULES})
