@@ -55,3 +55,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_WHERE, *_MODULES})
+
+
+class _Package(type(__import__("sys"))):  # type: ignore[misc]
+    """Keeps the name `etlkit.dag` for the decorator, which the import of the module `etlkit.dag` would take."""
+
+    dag = property(lambda self: __getattr__("dag"), lambda self, value: None)
+
+
+__import__("sys").modules[__name__].__class__ = _Package
