@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from etlkit.errors import nearest
-from etlkit.sources.base import refusal
+from etlkit.sources.refusal import refusal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,7 +110,7 @@ def _column(
     name: str, values: Sequence[Any], wanted: pa.DataType | None, source: object, where: Where, from_text: bool
 ) -> pa.Array:
     try:
-        return _array(values, wanted, from_text)
+        return array(values, wanted, from_text)
     except UNFIT as error:
         row = next((row for row, value in enumerate(values) if not _fits(value, wanted, from_text)), None)
         if row is None:  # each is something, but they are not the same
@@ -122,13 +122,13 @@ def _column(
 
 def _fits(value: Any, wanted: pa.DataType | None, from_text: bool) -> bool:
     try:
-        _array([value], wanted, from_text)
+        array([value], wanted, from_text)
     except UNFIT:
         return False
     return True
 
 
-def _array(values: Sequence[Any], wanted: pa.DataType | None, from_text: bool) -> pa.Array:
+def array(values: Sequence[Any], wanted: pa.DataType | None, from_text: bool) -> pa.Array:
     """The values as an array of the wanted type, or one of `UNFIT`."""
     import pyarrow as pa
 

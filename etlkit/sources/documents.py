@@ -13,8 +13,9 @@ from urllib.parse import urlencode, urlsplit
 from urllib.request import Request, urlopen
 
 from etlkit.errors import nearest
-from etlkit.sources.base import Batch, refusal
+from etlkit.sources.base import Batch
 from etlkit.sources.formats import Document
+from etlkit.sources.refusal import refusal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -128,8 +129,11 @@ class HttpSource(Document):
         return self._rows(self.url + joint + urlencode({self.since_parameter: since}))
 
     def _rows(self, url: str) -> pa.Table:
-        if urlsplit(url).scheme not in ("http", "https"):
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https"):
             raise refusal(self, "this is no web address", "begin it with http:// or https://")
+        if "@" in parts.netloc:
+            raise refusal(self, "the address holds a login", "send it in headers={'Authorization': ...}")
         return self.table(str(self), self._body(url))
 
     def _body(self, url: str) -> bytes:
@@ -137,7 +141,7 @@ class HttpSource(Document):
             with urlopen(Request(url, headers=dict(self.headers)), timeout=self.timeout) as response:
                 status, reason, body = response.status, response.reason, response.read()
         except InvalidURL:  # not chained: it quotes the address
-            raise refusal(self, "the address is malformed", "percent-encode it; a login goes into headers=") from None
+            raise refusal(self, "the address is malformed", "percent-encode its blanks and signs") from None
         except (OSError, HTTPException) as error:
             raise refusal(self, *self._why(error)) from error
         if status != 200:

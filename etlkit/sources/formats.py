@@ -13,8 +13,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from etlkit.errors import nearest
-from etlkit.sources.base import Source, refusal
+from etlkit.sources.base import Source
 from etlkit.sources.columns import Columns, Where, arrow_types, check_names, fitted, typed
+from etlkit.sources.refusal import refusal
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from etlkit.errors import SourceError
-from etlkit.sources.base import Source, refusal
+from etlkit.sources.base import Source
 from etlkit.sources.columns import Columns, arrow_types, check_names, fitted, typed
+from etlkit.sources.refusal import refusal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,17 +80,18 @@ def _driver(connection: Any) -> ModuleType:
 
 
 def _fetch_duckdb(source: SqlSource, sql: str, parameters: Sequence[Any]) -> pa.Table:
-    answer = source.connection.sql(sql, params=list(parameters))
-    if answer is None:
-        raise refusal(source, "it answers no rows", "give a SELECT")
-    return fitted(answer.to_arrow_table(), source.columns, source)
+    from duckdb import StatementType
+
+    if [statement.type for statement in source.connection.extract_statements(sql)] != [StatementType.SELECT]:
+        raise refusal(source, "it is not one query", "give a single SELECT")
+    return fitted(source.connection.sql(sql, params=list(parameters)).to_arrow_table(), source.columns, source)
 
 
 def _fetch_dbapi(source: SqlSource, sql: str, parameters: Sequence[Any]) -> pa.Table:
     with closing(source.connection.cursor()) as cursor:
         cursor.execute(sql, parameters)
         if cursor.description is None:
-            raise refusal(source, "it answers no rows", "give a SELECT")
+            raise refusal(source, "it is not a query", "give a single SELECT")
         names = [column[0] for column in cursor.description]
         records = cursor.fetchall()
     types: Mapping[str, Any] = arrow_types(source.columns, source) if source.columns else dict.fromkeys(names)
