@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -10,7 +11,6 @@ from datetime import datetime
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from etlkit.errors import SourceError
 from etlkit.sources.base import Source
 from etlkit.sources.columns import Columns, arrow_types, check_names, fitted, typed
 from etlkit.sources.refusal import refusal
@@ -53,30 +53,32 @@ class SqlSource(Source):
         return self._run(self.query, self.parameters)
 
     def _candidates(self, cursor: Any) -> pa.Table:
-        driver = _driver(self.connection)
-        if cursor is None or (driver.__name__ == "sqlite3" and isinstance(cursor, datetime)):
+        driver = self._driver()
+        mark = PLACEHOLDERS.get(driver.paramstyle)
+        if cursor is None or mark is None or (driver.__name__ == "sqlite3" and isinstance(cursor, datetime)):
             return self.read()
-        mark = PLACEHOLDERS[driver.paramstyle]
         query = self.query.strip().rstrip(";")
-        if mark == "%s" and not self.parameters:  # alone it was no template; with a parameter each % counts
+        if mark == "%s" and not self.parameters:  # with the cursor as a parameter it has to be
             query = query.replace("%", "%%")
         column = '"' + str(self.modified).replace('"', '""') + '"'
         where = f"{column} >= {mark} OR {column} IS NULL"
         return self._run(f"SELECT * FROM ({query}\n) AS extracted WHERE {where}", [*self.parameters, cursor])
 
     def _run(self, sql: str, parameters: Sequence[Any]) -> pa.Table:
-        driver = _driver(self.connection)
+        driver = self._driver()
         fetch = _fetch_duckdb if driver.__name__ == "duckdb" else _fetch_dbapi
         try:
             return fetch(self, sql, parameters)
         except driver.Error as error:
-            reason = " ".join(str(error).split("\n\n")[0].split())
-            raise SourceError(f"{self}: {reason}; correct the query", source=str(self)) from error
+            reason = re.split(r"\n+LINE \d+:", str(error))[0]  # what follows shows the query once more
+            raise refusal(self, reason, "correct the query") from error
 
-
-def _driver(connection: Any) -> ModuleType:
-    """The module that made the connection; by PEP 249 it has `Error` and `paramstyle`."""
-    return sys.modules[type(connection).__module__.partition(".")[0].lstrip("_")]
+    def _driver(self) -> ModuleType:
+        """The module that made the connection; by PEP 249 it has `Error` and `paramstyle`."""
+        module = sys.modules[type(self.connection).__module__.partition(".")[0].lstrip("_")]
+        if not hasattr(module, "paramstyle"):
+            raise refusal(self, f"{module.__name__} makes no DB-API connections", "hand in a driver's, or DuckDB's")
+        return module
 
 
 def _fetch_duckdb(source: SqlSource, sql: str, parameters: Sequence[Any]) -> pa.Table:
@@ -89,7 +91,8 @@ def _fetch_duckdb(source: SqlSource, sql: str, parameters: Sequence[Any]) -> pa.
 
 def _fetch_dbapi(source: SqlSource, sql: str, parameters: Sequence[Any]) -> pa.Table:
     with closing(source.connection.cursor()) as cursor:
-        cursor.execute(sql, parameters)
+        # Without parameters a % is itself, with an empty list it would have to be doubled.
+        cursor.execute(*([sql, parameters] if parameters else [sql]))
         if cursor.description is None:
             raise refusal(source, "it is not a query", "give a single SELECT")
         names = [column[0] for column in cursor.description]
@@ -101,4 +104,5 @@ def _fetch_dbapi(source: SqlSource, sql: str, parameters: Sequence[Any]) -> pa.T
         place = names.index(name)
         return [record[place] for record in records]
 
-    return typed(types, values, source, lambda row: ("row", row + 1))
+    table = typed(types, values, source, lambda row: ("row", row + 1))
+    return table if source.columns else fitted(table, None, source)
