@@ -147,7 +147,15 @@ def test_every_sql_type_can_be_read_from_text(write):
     }  # fmt: skip
 
 
-def test_the_packaged_weather(write):
+def test_decimals_in_json_are_exact(write):
+    columns = {"price": "DECIMAL(10, 2)"}
+    table = write("a.jsonl", '{"price": "1.10"}\n{"price": 2}\n{"price": null}\n', columns).read()
+    assert table["price"].to_pylist() == [Decimal("1.10"), Decimal(2), None]
+    assert "1.1 is not decimal128(10, 2)" in str(refusal(write("a.jsonl", '{"price": 1.1}\n', columns)))
+    assert "'1.105' is not decimal128(10, 2)" in str(refusal(write("a.jsonl", '{"price": "1.105"}\n', columns)))
+
+
+def test_the_packaged_weather():
     columns = {"origin": "VARCHAR", "temp": "DOUBLE", "time_hour": "TIMESTAMPTZ"}
     table = FileSource(datasets.path("weather"), columns=columns).read()
     assert (table.num_rows, table["temp"].null_count) == (26_115, 1)
@@ -428,6 +436,8 @@ def test_a_folder_gives_its_new_files(tmp_path):
     assert (nothing.rows.num_rows, nothing.rows.column_names, nothing.cursor) == (0, ["key"], T[3])
     with pytest.raises(SourceError, match="has no time zone"):
         source.modified_since(NAIVE)
+    with pytest.raises(SourceError, match="'yesterday' is no ISO time"):
+        source.modified_since("yesterday")
 
 
 def test_a_source_of_ones_own_needs_only_read():
@@ -435,9 +445,10 @@ def test_a_source_of_ones_own_needs_only_read():
         modified = "n"
 
         def read(self):
-            return pa.table({"n": [1, 2, 2]})
+            return pa.table({"n": [-2, 0, 0]})
 
-    assert Two().modified_since(2).rows["n"].to_pylist() == [2, 2]
+    batch = Two().modified_since(-1)
+    assert (batch.rows["n"].to_pylist(), batch.cursor) == ([0, 0], 0)
 
 
 # --- the web ---
@@ -503,8 +514,10 @@ def test_every_format_comes_from_the_web(server, name):
     assert HttpSource(f"{server.address}/{name}?page=1", columns=COLUMNS).read().to_pylist() == ROWS
 
 
-def test_redirects_are_followed(server):
-    assert HttpSource(f"{server.address}/moved.csv", columns=COLUMNS).read().num_rows == 2
+def test_redirects_are_followed_without_the_headers(server):
+    source = HttpSource(f"{server.address}/moved.csv", columns=COLUMNS, headers={"Authorization": "s3cret"})
+    assert source.read().num_rows == 2
+    assert server.asked[-2:] == [("/moved.csv", "s3cret"), ("/rows.csv", None)]
 
 
 @pytest.mark.parametrize(

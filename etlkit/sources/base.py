@@ -60,7 +60,7 @@ def newer(rows: pa.Table, modified: str, cursor: Any, source: object) -> Batch:
         what = f"the cursor {cursor!r} cannot be compared with {times.type}"
         raise refusal(source, what, "hand in what the last update gave, or None for everything") from error
     rows = rows.filter(pc.greater_equal(times, since))
-    return Batch(rows, _python(pc.max(rows[modified])) or _python(since))
+    return Batch(rows, _python(pc.max(rows[modified]) if rows.num_rows else since))
 
 
 def _python(value: pa.Scalar) -> Any:

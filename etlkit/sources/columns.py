@@ -77,10 +77,8 @@ def _arrow_type(name: str, given: str | pa.DataType, source: object) -> pa.DataT
         return found
     if decimal := re.fullmatch(r"DECIMAL\((\d+), *(\d+)\)", given.upper()):
         return pa.decimal128(int(decimal[1]), int(decimal[2]))
-    hint = nearest(given.upper(), list(known))
-    raise refusal(
-        source, f"unknown type {given!r}{hint}", f"the types are {', '.join(known)}, DECIMAL(p,s)", column=name
-    )
+    what = f"unknown type {given!r}{nearest(given.upper(), list(known))}"
+    raise refusal(source, what, f"the types are {', '.join(known)}, DECIMAL(p,s)", column=name)
 
 
 def check_names(there: Sequence[str], wanted: Sequence[str], source: object) -> None:
@@ -137,9 +135,9 @@ def array(values: Sequence[Any], wanted: pa.DataType | None, from_text: bool) ->
     kind = _kind(wanted)
     if not from_text:
         _check_python_types(values, kind)
-    if from_text or kind in ("date", "timestamp", "timestamptz"):
-        # Arrow parses text strictly, where it would take 1.5 for the integer 1 and a naive datetime for UTC.
-        texts = [v if v is None or isinstance(v, str) else v.isoformat() for v in values]
+    if from_text or kind in ("date", "timestamp", "timestamptz", "decimal"):
+        # Arrow is strict with text, where it would take a naive datetime for UTC.
+        texts = [None if v is None else v.isoformat() if isinstance(v, date) else str(v) for v in values]
         return pa.array(texts, pa.string()).cast(wanted)
     return pa.array(values, wanted)
 

@@ -88,7 +88,10 @@ def _mtime(file: Path) -> datetime:
 
 
 def _instant(cursor: datetime | str | None, source: object) -> datetime | None:
-    since = datetime.fromisoformat(cursor) if isinstance(cursor, str) else cursor
+    try:
+        since = datetime.fromisoformat(cursor) if isinstance(cursor, str) else cursor
+    except ValueError as error:
+        raise refusal(source, f"the cursor {cursor!r} is no ISO time", "hand in what the last update gave") from error
     if since is not None and since.tzinfo is None:
         raise refusal(source, f"the cursor {cursor} has no time zone", "add tzinfo=timezone.utc")
     return since
@@ -102,8 +105,8 @@ class HttpSource(Document):
 
     - `since_parameter` sends the cursor along in the query string, as services that can choose rows want it:
       ``?updated_since=2013-01-01T06%3A51%3A00%2B00%3A00``. A service that ignores it costs traffic, not rows.
-    - `headers` go with the request. Put secrets there: neither they nor the address's user, password and query ever
-      reach a message.
+    - `headers` go with the request, but not along a redirect. Put secrets there: neither they nor the address's
+      user, password and query ever reach a message.
     - `timeout` is in seconds on the wall, for connecting and for each wait for more bytes.
 
     Errors are: any status but 200, a body shorter than announced, no answer, no byte in time.
@@ -137,8 +140,11 @@ class HttpSource(Document):
         return self.table(str(self), self._body(url))
 
     def _body(self, url: str) -> bytes:
+        request = Request(url)
+        for name, value in self.headers.items():
+            request.add_unredirected_header(name, value)  # a redirect may lead to a stranger
         try:
-            with urlopen(Request(url, headers=dict(self.headers)), timeout=self.timeout) as response:
+            with urlopen(request, timeout=self.timeout) as response:
                 status, reason, body = response.status, response.reason, response.read()
         except InvalidURL:  # not chained: it quotes the address
             raise refusal(self, "the address is malformed", "percent-encode its blanks and signs") from None
