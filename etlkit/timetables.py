@@ -43,7 +43,8 @@ The day that the clock goes forward in New York has 23 hours, and its interval t
 >>> str(sunday.start), str(sunday.end), str(sunday.end - sunday.start)
 ('2024-03-10 05:00:00+00:00', '2024-03-11 04:00:00+00:00', '23:00:00')
 
-Names, arguments and answers are those of `airflow.timetables` (3.3); a timetable written for Airflow works here.
+Names, arguments and answers are those of `airflow.timetables` (3.3); a timetable written for Airflow works here
+once its imports are changed.
 """
 
 from __future__ import annotations
@@ -577,7 +578,7 @@ class _DataIntervalTimetable(Timetable):
             yield self.ticks.newest_complete(allowed.present(), allowed.earliest or allowed.present())
 
     def _past(self, last: DataInterval, start: datetime) -> datetime:
-        """One tick on, for a last interval longer than this schedule's."""
+        """One tick on: the last run, of a schedule that was changed since, already has this start as its label."""
         start = self.ticks.after(start)
         if start <= last.start:
             raise TimetableError(
@@ -752,7 +753,7 @@ class EventsTimetable(Timetable):
     """A run at each of some dates, such as match days.
 
     With `restrict_to_events`, a manual run is about the last event, or the first when none has been, instead of the
-    instant it is started at. `presorted` is Airflow's promise that the dates are in order.
+    instant it is started at. `presorted=True` promises that the dates are in order already.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
@@ -133,6 +134,12 @@ def test_without_start_date_data_intervals_with_catch_up_never_run_and_triggers_
     assert first(trigger, None, now=utc(2024, 6, 15, 12)).run_after == utc(2024, 6, 16)
 
 
+def test_an_interval_of_months_that_ends_now_is_over():
+    monthly = DeltaDataIntervalTimetable(relativedelta(months=1))
+    run = first(monthly, utc(2024, 1, 1), catchup=False, now=utc(2024, 6, 1))
+    assert run.data_interval == (utc(2024, 5, 1), utc(2024, 6, 1))
+
+
 @pytest.mark.parametrize(
     ("run_immediately", "hour", "day"),
     [
@@ -148,9 +155,22 @@ def test_run_immediately_decides_whether_the_tick_just_past_still_counts(run_imm
     assert first(timetable, None, now=utc(2024, 6, 15, hour)).run_after == utc(2024, 6, day)
 
 
-def test_a_changed_schedule_goes_on_from_the_last_run_on_its_own_row():
-    six_hourly = DataInterval(utc(2024, 6, 15, 6), utc(2024, 6, 15, 12))
+def test_five_minutes_after_a_tick_are_never_too_late():
+    every_ten_minutes = CronTriggerTimetable("*/10 * * * *", timezone="UTC")
+    assert first(every_ten_minutes, None, now=utc(2024, 6, 15, 12, 5)).run_after == utc(2024, 6, 15, 12)
+    assert first(every_ten_minutes, None, now=utc(2024, 6, 15, 12, 6)).run_after == utc(2024, 6, 15, 12, 10)
+
+
+@pytest.mark.parametrize("hour", [0, 6])
+def test_a_changed_schedule_goes_on_after_the_last_run_on_its_own_row(hour):
+    six_hourly = DataInterval(utc(2024, 6, 15, hour), utc(2024, 6, 15, hour + 6))
     assert first(MIDNIGHT_UTC, utc(2024, 1, 1), last=six_hourly).data_interval == (utc(2024, 6, 16), utc(2024, 6, 17))
+
+
+def test_a_start_date_moved_later_holds_back_data_intervals_but_not_a_trigger_that_has_run():
+    last, later = DataInterval.exact(utc(2024, 6, 15)), utc(2024, 7, 1)
+    assert first(MIDNIGHT_UTC, later, last=last).logical_date == later
+    assert first(CronTriggerTimetable("@daily", timezone="UTC"), later, last=last).logical_date == utc(2024, 6, 16)
 
 
 # ---------------------------------------------------------------- manual runs
@@ -182,7 +202,11 @@ def test_a_changed_schedule_goes_on_from_the_last_run_on_its_own_row():
             utc(2024, 6, 1),
             utc(2024, 6, 1),
         ),
-        (EventsTimetable([utc(2024, 7, 1)], restrict_to_events=True), utc(2024, 7, 1), utc(2024, 7, 1)),
+        (
+            EventsTimetable([utc(2024, 7, 1), utc(2024, 8, 1)], restrict_to_events=True),
+            utc(2024, 7, 1),
+            utc(2024, 7, 1),
+        ),
     ],
     ids=repr,
 )
@@ -227,6 +251,13 @@ def test_an_hourly_cron_stops_with_an_error_where_the_clock_moves_by_half_an_hou
     runs = CronDataIntervalTimetable("15 * * * *", "Australia/Lord_Howe").iter_dagrun_infos_between
     with pytest.raises(TimetableError, match="does not get past 2024-10-05 15:45"):
         list(runs(utc(2024, 10, 5, 12), utc(2024, 10, 6)))
+
+
+def test_catch_up_off_has_an_answer_just_after_a_clock_change_too():
+    first_of_month = CronDataIntervalTimetable("* * 1 * *", "America/New_York")
+    run = first(first_of_month, utc(2024, 1, 1), catchup=False, now=utc(2024, 3, 10, 7, 30))
+    assert run.run_after <= utc(2024, 3, 10, 7, 30)
+    assert run.data_interval.end - run.data_interval.start == timedelta(minutes=1)
 
 
 # ---------------------------------------------------------------- calendar
@@ -288,8 +319,9 @@ def test_several_crons_make_one_run_when_they_meet():
 
 def test_several_crons_without_catch_up_take_the_newest_that_is_due():
     both = MultipleCronTriggerTimetable("0 6 * * *", "0 18 * * *", timezone="UTC")
-    runs = walk(both, utc(2024, 1, 1), catchup=False, now=utc(2024, 6, 15, 12))
-    assert [run.run_after for run in islice(runs, 2)] == [utc(2024, 6, 15, 6), utc(2024, 6, 15, 18)]
+    for hour in (6, 12):
+        runs = walk(both, utc(2024, 1, 1), catchup=False, now=utc(2024, 6, 15, hour))
+        assert [run.run_after for run in islice(runs, 2)] == [utc(2024, 6, 15, 6), utc(2024, 6, 15, 18)]
 
 
 def test_events_run_once_each_in_order():
@@ -734,6 +766,23 @@ def test_two_ranges_next_to_each_other_give_the_runs_of_the_whole(cron, zone, st
         *timetable.iter_dagrun_infos_between(middle + timedelta(microseconds=1), end),
     ]
     assert parts == list(timetable.iter_dagrun_infos_between(start, end))
+
+
+def test_threads_that_share_a_cron_do_not_disturb_each_other():
+    timetable = CronTriggerTimetable("7 3 * * *", timezone="UTC")
+    years = range(2000, 2016)
+
+    def year_of(year):
+        return [run.run_after for run in timetable.iter_dagrun_infos_between(utc(year, 1, 1), utc(year, 12, 31))]
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns within a single search
+    try:
+        with ThreadPoolExecutor(len(years)) as pool:
+            found = list(pool.map(year_of, years))
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == [[utc(year, 1, 1, 3, 7) + i * DAY for i in range(365 - (year % 4 > 0))] for year in years]
 
 
 @exactly

@@ -2,6 +2,21 @@
 
 A case of op "walk" asks for the next run `steps` times, each time handing back the run before. Where Airflow raised,
 the kit must raise too, after the same runs; it may do so earlier, when the timetable is made.
+
+Deliberate differences, none of them in the recorded cases:
+
+===================================================  ==========================================================
+Airflow                                              the kit, and why
+===================================================  ==========================================================
+takes a cron that never fires; manual runs work      refuses it when the DAG is made: it is a typing error
+takes random fields ("R * * * *")                    refuses them: two processes would not see the same ticks
+takes a negative `interval`                          refuses it: the interval would end before it starts
+takes relativedelta(day=31) and repeats one tick     stops with an error, rather than giving one run for ever
+looks 50 years ahead for a cron's next date          looks 130 years ahead, as far as a year field can name
+AssertionError: cron of every hour, catch-up off,    gives the interval before that: an hour of errors after each
+now just after a clock change                        clock change helps nobody
+a walk that fails cuts a backfill short, with a log  raises: a backfill that leaves out days must not look whole
+===================================================  ==========================================================
 """
 
 import json
