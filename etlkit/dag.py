@@ -18,30 +18,44 @@ Names and arguments are those of Airflow 3 (`airflow.sdk`).
 from __future__ import annotations
 
 import copy
-import inspect
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from functools import cache
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import networkx as nx
 
+from etlkit.arguments import (
+    CHECKS,
+    TASK_ARGUMENTS,
+    Callback,
+    CheckedArguments,
+    TaskArguments,
+    as_callbacks,
+    check_at_least,
+    check_date,
+    check_id,
+    check_order,
+    check_seconds,
+    parameters_of,
+)
 from etlkit.config import conf
-from etlkit.errors import CycleError, DagError, DuplicateTaskIdFound, TaskNotFound, nearest
-from etlkit.rules import TRIGGER_RULES
-from etlkit.timetables import Timetable, TimeRestriction, timetable_for
+from etlkit.errors import (
+    AirflowException,
+    CycleError,
+    DagError,
+    DuplicateTaskIdFound,
+    TaskNotFound,
+    XComError,
+)
+from etlkit.timetables import TimeRestriction, Timetable, timetable_for
 
 if TYPE_CHECKING:
     from datetime import tzinfo
-
-Callback = Callable[[Mapping[str, Any]], object]
-
-current_context: ContextVar[Mapping[str, Any] | None] = ContextVar("etlkit_context", default=None)
-"""The context of the task that is running, set by the runtime."""
 
 _dag_stack: list[DAG] = []
 _group_stack: list[TaskGroup] = []
@@ -60,65 +74,6 @@ DAG_ONLY_ARGUMENTS = frozenset(
     }
 )
 """Arguments of a DAG that learners put into `default_args`, where they have no effect."""
-
-
-def check_id(what: str, identifier: str) -> str:
-    """`identifier` if it may name a DAG, task or group: letters and digits of any script, dots, dashes, underscores.
-
-    At most 250 characters, as in Airflow; DagError otherwise.
-
-    >>> check_id("task_id", "load weather")
-    Traceback (most recent call last):
-    etlkit.errors.DagError: task_id 'load weather' may hold only letters, digits, '.', '-' and '_'; try 'load_weather'
-    """
-    if not isinstance(identifier, str) or not identifier:
-        raise DagError(f"{what} must be a non-empty string, not {identifier!r}")
-    if not re.fullmatch(r"[\w.-]+", identifier):
-        legal = re.sub(r"[^\w.-]+", "_", identifier).strip("_")
-        hint = f"; try {legal!r}" if legal else ""
-        raise DagError(f"{what} {identifier!r} may hold only letters, digits, '.', '-' and '_'{hint}")
-    if len(identifier) > 250:
-        raise DagError(f"{what} {identifier[:20]!r}… has {len(identifier)} characters; 250 are allowed")
-    return identifier
-
-
-def check_date(what: str, value: datetime | None) -> datetime | None:
-    """`value` if it is None or a datetime with a time zone; DagError otherwise.
-
-    A date without a zone means another instant on every machine, so the kit does not guess.
-    """
-    if value is None:
-        return None
-    if not isinstance(value, datetime):
-        raise DagError(f"{what} must be a datetime, not {value!r}; write datetime(2013, 1, 1, tzinfo=timezone.utc)")
-    if value.tzinfo is None or value.utcoffset() is None:
-        raise DagError(f"{what} {value!r} has no time zone; add tzinfo=timezone.utc, or use pendulum.datetime(...)")
-    return value
-
-
-def check_seconds(what: str, value: timedelta | float | None) -> timedelta | None:
-    """`value` as a timedelta that is not negative; a bare number means seconds. DagError otherwise."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = timedelta(seconds=value)
-    if value is not None and (not isinstance(value, timedelta) or value < timedelta(0)):
-        raise DagError(f"{what} must be a timedelta (or seconds) of zero or more, not {value!r}")
-    return value
-
-
-def check_at_least(what: str, value: int, least: int) -> int:
-    """`value` if it is a whole number of `least` or more; DagError otherwise."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise DagError(f"{what} must be a whole number of {least} or more, not {value!r}")
-    return value
-
-
-def as_callbacks(what: str, value: Callback | Sequence[Callback] | None) -> tuple[Callback, ...]:
-    """One callback, several or none, as a tuple; DagError for what cannot be called."""
-    callbacks = () if value is None else tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    for callback in callbacks:
-        if not callable(callback):
-            raise DagError(f"{what} must be a function (or a list of them), not {callback!r}")
-    return callbacks
 
 
 # --- edges ------------------------------------------------------------------------------------------------------------
@@ -140,11 +95,32 @@ class Dependency:
 
     def set_downstream(self, other: Any, edge_modifier: EdgeModifier | None = None) -> None:
         """Make `other` (one or a list) wait for this."""
-        connect([self], as_list(other), edge_modifier)
+        for end in as_ends(other):
+            if isinstance(end, EdgeModifier):
+                end.set_upstream(self)
+                continue
+            tails, heads = self._tails(), end.roots
+            if isinstance(self, TaskGroup):
+                self.downstream_ids.update(ids_of(end))
+            if isinstance(end, TaskGroup):
+                end.upstream_ids.update(ids_of(self), (task.task_id for task in tails))
+            draw(tails, heads, edge_modifier)
 
     def set_upstream(self, other: Any, edge_modifier: EdgeModifier | None = None) -> None:
         """Make this wait for `other` (one or a list)."""
-        connect(as_list(other), [self], edge_modifier)
+        for end in as_ends(other):
+            if isinstance(end, EdgeModifier):
+                end.set_downstream(self)
+                continue
+            tails, heads = end.leaves, self.roots
+            if isinstance(self, TaskGroup):
+                self.upstream_ids.update(ids_of(end))
+            if isinstance(end, TaskGroup):
+                end.downstream_ids.update(ids_of(self), (task.task_id for task in heads))
+            draw(tails, heads, edge_modifier)
+
+    def _tails(self) -> list[BaseOperator]:
+        return self.leaves
 
     def __rshift__(self, other: Any) -> Any:
         self.set_downstream(other)
@@ -164,75 +140,89 @@ class Dependency:
 
 
 class EdgeModifier(Dependency):
-    """A label between two ends: `a >> Label("if ready") >> b`."""
+    """A label between two ends: `a >> Label("if ready") >> b`. It draws its edges as soon as it has both.
+
+    As in Airflow, a label between a task in a group and something outside takes the side written first as its whole
+    group: `group_task >> Label("x") >> after` leaves from all leaves of the group.
+    """
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self._before: list[Any] = []
-        self._after: list[Any] = []
+        self._before: list[Dependency] = []
+        self._after: list[Dependency] = []
 
     def set_upstream(self, other: Any, edge_modifier: EdgeModifier | None = None) -> None:
-        self._before += as_list(other)
-        self._join()
+        self._before += self._labelled(other)
+        self._widen()
+        for end in self._after:
+            end.set_upstream(other, self)
 
     def set_downstream(self, other: Any, edge_modifier: EdgeModifier | None = None) -> None:
-        self._after += as_list(other)
-        self._join()
+        self._after += self._labelled(other)
+        self._widen()
+        for end in self._before:
+            end.set_downstream(other, self)
 
-    def _join(self) -> None:
-        if self._before and self._after:
-            connect(self._before, self._after, self)
+    def _labelled(self, other: Any) -> list[Dependency]:
+        ends = list(as_ends(other))
+        if any(isinstance(end, EdgeModifier) for end in ends):
+            raise DagError(f"label {self.label!r} stands next to another label; a label goes between two tasks")
+        return ends
+
+    def _widen(self) -> None:
+        groups = {_group_around(end) for end in (*self._before, *self._after)}
+        if self._before and self._after and len(groups) > 1:
+            self._before, self._after = ([_widened(end) for end in side] for side in (self._before, self._after))
 
 
-def Label(label: str) -> EdgeModifier:  # noqa: N802 (Airflow's name)
+def _group_around(end: Any) -> TaskGroup | None:
+    return (end.operator if isinstance(end, XComArg) else end).task_group
+
+
+def _widened(end: Any) -> Any:
+    return end if isinstance(end, XComArg) else end.task_group or end
+
+
+def Label(label: str) -> EdgeModifier:
     """A text on an edge."""
     return EdgeModifier(label)
 
 
-def as_list(ends: Any) -> list[Any]:
-    """One end of an arrow, or several, as a flat list."""
-    if isinstance(ends, (list, tuple, set, frozenset)):
-        return [end for item in ends for end in as_list(item)]
-    return [ends]
-
-
-def connect(upstream: Iterable[Any], downstream: Iterable[Any], label: EdgeModifier | None = None) -> None:
-    """Draw every edge from `upstream` to `downstream`; each is a task, a group, a result or a label."""
-    upstream, downstream = list(upstream), list(downstream)
-    for end in (*upstream, *downstream):
+def as_ends(ends: Any) -> Sequence[Dependency]:
+    """One end of an arrow, or a list of them, as a sequence; DagError for what cannot be one."""
+    sequence = ends if isinstance(ends, (list, tuple)) else (ends,)
+    for end in sequence:
         if not isinstance(end, Dependency):
-            raise DagError(f"an edge needs tasks or groups at both ends, not {end!r} ({type(end).__name__})")
-    for end in upstream:
-        if isinstance(end, EdgeModifier):
-            end.set_downstream(downstream)
-    for end in downstream:
-        if isinstance(end, EdgeModifier):
-            end.set_upstream(upstream)
-    tails = [task for end in upstream if not isinstance(end, EdgeModifier) for task in end.leaves]
-    heads = [task for end in downstream if not isinstance(end, EdgeModifier) for task in end.roots]
+            hint = "; call it first" if callable(end) else "; write the task itself" if isinstance(end, str) else ""
+            raise DagError(f"unknown upstream or downstream {end!r} ({type(end).__name__}): not a task or group{hint}")
+    return sequence
+
+
+def ids_of(end: Dependency) -> list[str]:
+    """The id of a group, or those of the tasks at an end."""
+    return [end.group_id] if isinstance(end, TaskGroup) else [task.task_id for task in end.roots]
+
+
+def draw(tails: Iterable[BaseOperator], heads: Sequence[BaseOperator], label: EdgeModifier | None) -> None:
+    """An edge from every task of `tails` to every one of `heads`; DagError unless all are of one DAG.
+
+    A task that is in no DAG yet joins that of the other.
+    """
     for tail in tails:
         for head in heads:
-            _add_edge(tail, head, label.label if label else None)
-
-
-def _add_edge(tail: BaseOperator, head: BaseOperator, label: str | None) -> None:
-    dag = tail.dag or head.dag
-    if dag is None:
-        raise DagError(f"{tail.task_id!r} >> {head.task_id!r}: neither task is in a DAG; create them inside `with DAG`")
-    for task in (tail, head):
-        if task.dag is None:
-            dag.add_task(task)
-    if tail.dag is not head.dag:
-        raise DagError(
-            f"{tail.task_id!r} is in DAG {tail.dag.dag_id!r} and {head.task_id!r} in {head.dag.dag_id!r}; "
-            "an edge stays inside one DAG (use TriggerDagRunOperator between DAGs)"
-        )
-    if tail is head:
-        raise CycleError(dag.dag_id, [tail.task_id, tail.task_id])
-    dag.graph.add_edge(tail.task_id, head.task_id)
-    dag.forget_order()
-    if label:
-        dag.graph.edges[tail.task_id, head.task_id]["label"] = label
+            dag = tail.dag or head.dag
+            if dag is None:
+                raise DagError(
+                    f"{tail.task_id!r} >> {head.task_id!r}: neither is in a DAG; write them inside `with DAG`"
+                )
+            if tail.dag is not head.dag:
+                if tail.dag and head.dag:
+                    raise DagError(
+                        f"{tail.task_id!r} is in DAG {tail.dag.dag_id!r} and {head.task_id!r} in {head.dag.dag_id!r}; "
+                        "an edge stays inside one DAG (use TriggerDagRunOperator between DAGs)"
+                    )
+                dag.add_task(head if tail.dag else tail)
+            dag.add_edge(tail, head, label.label if label else None)
 
 
 def chain(*ends: Any) -> None:
@@ -244,25 +234,58 @@ def chain(*ends: Any) -> None:
     >>> sorted(dag.graph.edges)
     [('a', 'b'), ('a', 'c'), ('b', 'd'), ('c', 'e'), ('d', 'f'), ('e', 'f')]
     """
-    for before, after in zip(ends, ends[1:], strict=False):
+    for before, after in pairwise(ends):
+        tails, heads = as_ends(before), as_ends(after)
         if not (isinstance(before, (list, tuple)) and isinstance(after, (list, tuple))):
-            connect(as_list(before), as_list(after))
+            cross_downstream(tails, heads)
         elif len(before) == len(after):
-            for tail, head in zip(before, after, strict=True):
-                connect([tail], [head])
+            for tail, head in zip(tails, heads, strict=True):
+                tail.set_downstream(head)
         else:
             raise DagError(f"chain: neighbouring lists must be of one length, not {len(before)} and {len(after)}")
 
 
+def chain_linear(*ends: Any) -> None:
+    """Connect each argument to the next; of two neighbouring lists, every one to every one.
+
+    >>> with DAG("d") as dag:
+    ...     a, b, c, d = (BaseOperator(task_id=t) for t in "abcd")
+    ...     chain_linear([a, b], [c, d])
+    >>> sorted(dag.graph.edges)
+    [('a', 'c'), ('a', 'd'), ('b', 'c'), ('b', 'd')]
+    """
+    if len(ends) < 2:
+        raise DagError(f"chain_linear needs two or more ends to connect, not {len(ends)}; unpack a list with *")
+    if any(isinstance(end, EdgeModifier) for end in ends):
+        raise DagError("chain_linear takes no labels; use chain, or a >> Label(...) >> b")
+    for before, after in pairwise(ends):
+        cross_downstream(as_ends(before), as_ends(after))
+
+
 def cross_downstream(from_tasks: Sequence[Any], to_tasks: Any) -> None:
-    """Connect every one of `from_tasks` to every one of `to_tasks`."""
-    connect(as_list(from_tasks), as_list(to_tasks))
+    """Connect every one of the list `from_tasks` to every one of `to_tasks`."""
+    if not isinstance(from_tasks, (list, tuple)):
+        raise DagError(f"cross_downstream takes a list of tasks first, not {from_tasks!r}")
+    for tail in as_ends(from_tasks):
+        tail.set_downstream(to_tasks)
 
 
-class XComArg(Dependency):
+# --- references: values that are known only when a task runs ----------------------------------------------------------
+
+
+class Reference:
+    """Stands for a value that is known only when a task runs; the runtime puts `resolve(context)` in its place."""
+
+    def resolve(self, context: Mapping[str, Any]) -> Any:
+        """The value itself, inside a running task."""
+        raise NotImplementedError
+
+
+class XComArg(Reference, Dependency):
     """The result of a task, before there is one: a reference that another task takes as an argument.
 
-    Passing it draws the edge; at run time it is replaced by the value that `operator` pushed under `key`.
+    Passing it draws the edge; at run time it is replaced by the value that `operator` pushed under `key`. A task that
+    returned nothing gives None; a key that was never pushed is an XComError.
     """
 
     def __init__(self, operator: BaseOperator, key: str = "return_value") -> None:
@@ -293,168 +316,149 @@ class XComArg(Dependency):
 
     def resolve(self, context: Mapping[str, Any]) -> Any:
         """The value itself, inside a running task."""
-        return context["ti"].xcom_pull(task_ids=self.operator.task_id, key=self.key)
+        value = context["ti"].xcom_pull(task_ids=self.operator.task_id, key=self.key, default=self)
+        if value is not self:
+            return value
+        if self.key != "return_value":
+            raise XComError(
+                f"task {self.operator.task_id!r} pushed nothing under {self.key!r}; set multiple_outputs=True"
+            )
+        return None
 
 
-def find_xcom_args(value: Any) -> Iterator[XComArg]:
-    """Every task result inside `value`, however deep in lists, tuples, sets and dicts.
+class DagParam(Reference):
+    """A param of the run: what an argument of a function under `@dag` is while the DAG is written."""
 
-    >>> list(find_xcom_args({"a": [1, 2]}))
+    def __init__(self, dag: DAG, name: str) -> None:
+        self.dag, self.name = dag, name
+
+    def resolve(self, context: Mapping[str, Any]) -> Any:
+        """The value itself, inside a running task: from the run's conf, else the DAG's default."""
+        return context["params"][self.name]
+
+    def __repr__(self) -> str:
+        return f"DagParam({self.name!r})"
+
+
+def find_references(value: Any) -> Iterator[Reference]:
+    """Every reference inside `value`, however deep in lists, tuples, sets and dicts.
+
+    >>> list(find_references({"a": [1, 2]}))
     []
     """
-    if isinstance(value, XComArg):
+    if isinstance(value, Reference):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from find_xcom_args(item)
+            yield from find_references(item)
     elif isinstance(value, (list, tuple, set, frozenset)):
         for item in value:
-            yield from find_xcom_args(item)
+            yield from find_references(item)
 
 
 # --- operators --------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _accepted_arguments(cls: type) -> frozenset[str]:
-    """The names that `cls(...)` takes: those of its __init__, and of its bases' while each passes **kwargs on."""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        if "__init__" not in vars(base) or base is object:
-            continue
-        parameters = inspect.signature(base.__init__).parameters.values()
-        names.update(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            break
-    return frozenset(names - {"self"})
+def task_settings() -> dict[str, Any]:
+    """The task arguments for which the settings say something else than the class, for tasks that do not say."""
+    told = {
+        "retries": conf.get("core", "default_task_retries"),
+        "retry_delay": timedelta(seconds=conf.get("core", "default_task_retry_delay")),
+    }
+    return {name: value for name, value in told.items() if value != getattr(TaskArguments, name)}
 
 
-class _OperatorMeta(type):
-    """Fills in `default_args`, refuses unknown arguments, and draws the edges of task results passed as arguments."""
+class OperatorMeta(CheckedArguments):
+    """Fills in `default_args`, and draws the edges of task results passed as arguments."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        accepted = _accepted_arguments(cls)
-        unknown = kwargs.keys() - accepted
-        if unknown:
-            name = min(unknown)
-            task = kwargs.get("task_id", cls.__name__)
-            raise DagError(f"task {task!r}: {cls.__name__} has no argument {name!r}{nearest(name, sorted(accepted))}")
-        dag = kwargs.get("dag") or current_dag()
-        group = kwargs.get("task_group") or (_group_stack[-1] if _group_stack else None)
-        for defaults in (kwargs.get("default_args"), group and group.default_args, dag and dag.default_args):
-            if defaults:
-                for name, value in defaults.items():
-                    if name in accepted:
-                        kwargs.setdefault(name, value)
+        if own := parameters_of(cls).own:
+            dag, group = home_of(kwargs.get("dag"), kwargs.get("task_group"))
+            if defaults := inherited_defaults(dag, group, kwargs.get("default_args")):
+                kwargs = {name: defaults[name] for name in own & defaults.keys()} | kwargs
         task = super().__call__(*args, **kwargs)
-        for field in cls.template_fields:  # type: ignore[attr-defined]
-            for argument in find_xcom_args(getattr(task, field, None)):
-                task.set_upstream(argument)
+        for field in task.template_fields:
+            for reference in find_references(getattr(task, field, None)):
+                if isinstance(reference, XComArg):
+                    task.set_upstream(reference)
         return task
 
 
-class BaseOperator(Dependency, metaclass=_OperatorMeta):
+def home_of(dag: DAG | None, group: TaskGroup | None) -> tuple[DAG | None, TaskGroup | None]:
+    """Where a new task belongs: what it was told, else the `with` blocks around it."""
+    if group is not None and dag not in (None, group.dag):
+        raise DagError(f"task group {group.group_id!r} is in DAG {group.dag.dag_id!r}, not in {dag.dag_id!r}")
+    group = group or current_group(dag)
+    return dag or (group.dag if group else current_dag()), group
+
+
+def inherited_defaults(
+    dag: DAG | None, group: TaskGroup | None, default_args: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The `default_args` in force for a task: its own go before its group's, those before its DAG's."""
+    return {**(dag.default_args if dag else {}), **(group.default_args if group else {}), **(default_args or {})}
+
+
+class BaseOperator(TaskArguments, Dependency, metaclass=OperatorMeta):
     """One task of a DAG; subclass it and write `execute(self, context)` to make an operator of your own.
 
-    Arguments are Airflow's. Times: `retry_delay`, `max_retry_delay` and `execution_timeout` are timedeltas or seconds;
-    `start_date` and `end_date` are aware datetimes and bound the logical dates for which the task gets an instance.
+    The arguments that every operator takes are listed in `TaskArguments`; names and meanings are Airflow's. What
+    `execute` returns is pushed as the XCom `return_value`. Strings in the attributes that `template_fields` names are
+    rendered before it is called, task results there are replaced by their values, and files whose names end in one of
+    `template_ext` by their rendered text.
 
-    - `retries`: how many more tries a failure gets; `retry_exponential_backoff` doubles `retry_delay` each time, up to
-      `max_retry_delay`.
-    - `trigger_rule`: see `etlkit.rules`.
-    - `depends_on_past`: wait for this task's instance in the run before to have succeeded or been skipped;
-      `wait_for_downstream` waits for the tasks directly below that one too.
-    - `pool`, `pool_slots`, `priority_weight`, `weight_rule`: who goes first when slots are few.
-    - `on_execute_callback`, `on_success_callback`, `on_failure_callback`, `on_retry_callback`, `on_skipped_callback`:
-      functions of the task's context, or lists of them. `on_failure_callback` is called when the last try failed, not
-      on every try.
-    - What `execute` returns is pushed as the XCom `return_value` unless it is None or `do_xcom_push` is False.
+    >>> class Greet(BaseOperator):
+    ...     template_fields = ("name",)
+    ...     def __init__(self, name, **kwargs):
+    ...         super().__init__(**kwargs)
+    ...         self.name = name
+    ...     def execute(self, context):
+    ...         return f"Hello, {self.name}!"
+    >>> Greet(task_id="greet", name="Ada", retries=2).execute({})
+    'Hello, Ada!'
+    >>> Greet(task_id="greet", name="Ada", retires=2)
+    Traceback (most recent call last):
+    etlkit.errors.DagError: Greet('greet') has no argument 'retires'; did you mean 'retries'?
     """
 
     template_fields: ClassVar[Sequence[str]] = ()
     template_ext: ClassVar[Sequence[str]] = ()
     ui_color: ClassVar[str] = "#fff"
 
+    is_setup: bool = False
+    is_teardown: bool = False
+    on_failure_fail_dagrun: bool = False
+
     def __init__(
         self,
         task_id: str,
         *,
-        owner: str = "etlkit",
-        retries: int | None = None,
-        retry_delay: timedelta | float | None = None,
-        retry_exponential_backoff: bool | float = False,
-        max_retry_delay: timedelta | float | None = None,
-        start_date: datetime | None = None,
-        end_date: datetime | None = None,
-        depends_on_past: bool = False,
-        wait_for_downstream: bool = False,
-        trigger_rule: str = "all_success",
-        pool: str = "default_pool",
-        pool_slots: int = 1,
-        priority_weight: int = 1,
-        weight_rule: str = "downstream",
-        queue: str = "default",
-        execution_timeout: timedelta | float | None = None,
-        max_active_tis_per_dag: int | None = None,
-        on_execute_callback: Callback | Sequence[Callback] | None = None,
-        on_success_callback: Callback | Sequence[Callback] | None = None,
-        on_failure_callback: Callback | Sequence[Callback] | None = None,
-        on_retry_callback: Callback | Sequence[Callback] | None = None,
-        on_skipped_callback: Callback | Sequence[Callback] | None = None,
-        do_xcom_push: bool = True,
-        multiple_outputs: bool = False,
-        params: Mapping[str, Any] | None = None,
-        doc_md: str | None = None,
         dag: DAG | None = None,
         task_group: TaskGroup | None = None,
         default_args: Mapping[str, Any] | None = None,
+        **arguments: Any,
     ) -> None:
-        check_id("task_id", task_id)
-        group = task_group or (_group_stack[-1] if _group_stack else None)
-        self.task_id = group.child_id(task_id) if group else task_id
+        dag, group = home_of(dag, task_group)
+        self.task_id = check_id("task_id", group.child_id(check_id("task_id", task_id)) if group else task_id)
         self.task_group = group
-        self.owner = owner
-        self.retries = check_at_least(
-            f"task {task_id!r}: retries", conf.get("core", "default_task_retries") if retries is None else retries, 0
-        )
-        if retry_delay is None:
-            retry_delay = conf.get("core", "default_task_retry_delay")
-        self.retry_delay = check_seconds(f"task {task_id!r}: retry_delay", retry_delay)
-        self.retry_exponential_backoff = retry_exponential_backoff
-        self.max_retry_delay = check_seconds(f"task {task_id!r}: max_retry_delay", max_retry_delay)
-        self.start_date = check_date(f"task {task_id!r}: start_date", start_date)
-        self.end_date = check_date(f"task {task_id!r}: end_date", end_date)
-        self.depends_on_past = depends_on_past or wait_for_downstream
-        self.wait_for_downstream = wait_for_downstream
-        if trigger_rule not in TRIGGER_RULES:
-            near = nearest(str(trigger_rule), list(TRIGGER_RULES))
-            raise DagError(f"task {task_id!r}: no trigger rule {trigger_rule!r}{near}; see etlkit.rules.TRIGGER_RULES")
-        self.trigger_rule = str(trigger_rule)
-        self.pool = pool
-        self.pool_slots = check_at_least(f"task {task_id!r}: pool_slots", pool_slots, 1)
-        self.priority_weight = priority_weight
-        if weight_rule not in WEIGHT_RULES:
-            raise DagError(f"task {task_id!r}: weight_rule must be one of {', '.join(WEIGHT_RULES)}")
-        self.weight_rule = weight_rule
-        self.queue = queue
-        self.execution_timeout = check_seconds(f"task {task_id!r}: execution_timeout", execution_timeout)
-        self.max_active_tis_per_dag = max_active_tis_per_dag
-        self.on_execute_callback = as_callbacks("on_execute_callback", on_execute_callback)
-        self.on_success_callback = as_callbacks("on_success_callback", on_success_callback)
-        self.on_failure_callback = as_callbacks("on_failure_callback", on_failure_callback)
-        self.on_retry_callback = as_callbacks("on_retry_callback", on_retry_callback)
-        self.on_skipped_callback = as_callbacks("on_skipped_callback", on_skipped_callback)
-        self.do_xcom_push = do_xcom_push
-        self.multiple_outputs = multiple_outputs
-        self.params = dict(params or {})
-        self.doc_md = doc_md
-        self.is_setup = False
-        self.is_teardown = False
-        self.on_failure_fail_dagrun = False
         self.dag: DAG | None = None
-        dag = dag or (group.dag if group else None) or current_dag()
+        defaults = inherited_defaults(dag, group, default_args)
+        settings = dag.task_settings if dag else task_settings()
+        told = {**settings, **{name: defaults[name] for name in defaults if name in TASK_ARGUMENTS}, **arguments}
+        for name, value in told.items():
+            self._tell(name, value)
+        if self.wait_for_downstream:
+            self.depends_on_past = True
+        check_order(f"task {task_id!r}", self.start_date, self.end_date)
         if dag is not None:
             dag.add_task(self)
+
+    def _tell(self, name: str, value: Any) -> None:
+        if name not in TASK_ARGUMENTS:
+            raise DagError(f"task {self.task_id!r}: no operator has an argument {name!r}")
+        if value is not None:
+            check = CHECKS.get(name)
+            setattr(self, name, check(f"task {self.task_id!r}: {name}", value) if check else value)
 
     def execute(self, context: Mapping[str, Any]) -> Any:
         """Do the work; the result is pushed as XCom `return_value`. Override it."""
@@ -528,10 +532,11 @@ class BaseOperator(Dependency, metaclass=_OperatorMeta):
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
-class TaskGroup(Dependency):
+class TaskGroup(Dependency, metaclass=CheckedArguments):
     """Tasks drawn and connected as one: `group >> task` leaves from its last tasks, `task >> group` reaches its first.
 
-    Ids of what it holds begin with the group's id and a dot unless `prefix_group_id` is False.
+    Ids of what it holds begin with the group's id and a dot unless `prefix_group_id` is False. `upstream_ids` and
+    `downstream_ids` hold what was connected to the group as a whole: a picture can draw that as one arrow.
     """
 
     def __init__(
@@ -544,16 +549,21 @@ class TaskGroup(Dependency):
         dag: DAG | None = None,
         parent_group: TaskGroup | None = None,
     ) -> None:
-        check_id("group_id", group_id)
-        self.parent_group = parent_group or (_group_stack[-1] if _group_stack else None)
-        self.dag = dag or (self.parent_group.dag if self.parent_group else None) or current_dag()
-        if self.dag is None:
+        check_id("group_id", group_id, most=200)
+        if "." in group_id:
+            raise DagError(f"group_id {group_id!r} may hold no dot: dots part a group's id from those of its tasks")
+        home, self.parent_group = home_of(dag, parent_group)
+        if home is None:
             raise DagError(f"task group {group_id!r} is in no DAG; create it inside `with DAG`")
+        self.dag = home
         self.group_id = self.parent_group.child_id(group_id) if self.parent_group else group_id
         self.prefix_group_id = prefix_group_id
-        inherited = self.parent_group.default_args if self.parent_group else {}
-        self.default_args = {**inherited, **(default_args or {})}
+        self.default_args: dict[str, Any] = dict(self.parent_group.default_args if self.parent_group else {})
+        self.default_args.update(default_args or {})
         self.tooltip = tooltip
+        self.children: dict[str, BaseOperator | TaskGroup] = {}
+        self.upstream_ids: set[str] = set()
+        self.downstream_ids: set[str] = set()
         self.dag.add_group(self)
 
     def child_id(self, name: str) -> str:
@@ -561,19 +571,40 @@ class TaskGroup(Dependency):
         return f"{self.group_id}.{name}" if self.prefix_group_id else name
 
     @property
+    def task_group(self) -> TaskGroup | None:
+        """The group around this one, as for a task."""
+        return self.parent_group
+
+    @property
     def tasks(self) -> list[BaseOperator]:
-        """Every task in the group and in the groups inside it, in the order they were written."""
-        return [task for task in self.dag.tasks if self in _groups_of(task)]
+        """Every task in the group and in the groups inside it."""
+        found: list[BaseOperator] = []
+        for child in self.children.values():
+            found += child.tasks if isinstance(child, TaskGroup) else [child]
+        return found
 
     @property
     def roots(self) -> list[BaseOperator]:
-        inside = {task.task_id for task in self.tasks}
-        return [task for task in self.tasks if not inside & task.upstream_task_ids]
+        return self._ends(self.dag.graph.pred)
 
     @property
     def leaves(self) -> list[BaseOperator]:
-        inside = {task.task_id for task in self.tasks}
-        return [task for task in self.tasks if not inside & task.downstream_task_ids]
+        return self._ends(self.dag.graph.succ)
+
+    def _ends(self, neighbours: Mapping[str, Iterable[str]]) -> list[BaseOperator]:
+        tasks = self.tasks
+        inside = {task.task_id for task in tasks}
+        return [task for task in tasks if inside.isdisjoint(neighbours[task.task_id])]
+
+    def _tails(self) -> list[BaseOperator]:
+        # An arrow out of an empty group leaves from what is before the group, or else from the group around it.
+        group: TaskGroup | None = self
+        while group is not None:
+            before = [self.dag.task_dict[i] for i in sorted(group.upstream_ids) if i in self.dag.task_dict]
+            if tails := group.leaves or before:
+                return tails
+            group = group.parent_group
+        return []
 
     def __enter__(self) -> TaskGroup:
         _group_stack.append(self)
@@ -586,17 +617,10 @@ class TaskGroup(Dependency):
         return f"<TaskGroup {self.group_id}>"
 
 
-def _groups_of(task: BaseOperator) -> Iterator[TaskGroup]:
-    group = task.task_group
-    while group is not None:
-        yield group
-        group = group.parent_group
-
-
 # --- DAGs -------------------------------------------------------------------------------------------------------------
 
 
-class DAG(Dependency):
+class DAG(metaclass=CheckedArguments):
     """A pipeline: tasks, their order, and when it runs.
 
     `schedule` is None, a cron string, a preset such as "@daily", a timedelta or a `Timetable`. `start_date` and
@@ -631,19 +655,12 @@ class DAG(Dependency):
     ) -> None:
         self.dag_id = check_id("dag_id", dag_id)
         self.description = description
-        self.default_args = dict(default_args or {})
-        for name in sorted(DAG_ONLY_ARGUMENTS & self.default_args.keys()):
-            warnings.warn(
-                f"DAG {dag_id!r}: {name!r} in default_args is not applied: default_args go to tasks; "
-                f"write DAG({dag_id!r}, {name}=...)",
-                stacklevel=2,
-            )
+        self.default_args = self._default_args(default_args)
         start_date = start_date or self.default_args.get("start_date")
         end_date = end_date or self.default_args.get("end_date")
         self.start_date = check_date(f"DAG {dag_id!r}: start_date", start_date)
         self.end_date = check_date(f"DAG {dag_id!r}: end_date", end_date)
-        if self.start_date and self.end_date and self.end_date < self.start_date:
-            raise DagError(f"DAG {dag_id!r}: end_date {self.end_date} is before start_date {self.start_date}")
+        check_order(f"DAG {dag_id!r}", self.start_date, self.end_date)
         self.timetable = self._timetable(schedule)
         self.catchup = conf.get("scheduler", "catchup_by_default") if catchup is None else bool(catchup)
         if max_active_runs is None:
@@ -666,16 +683,28 @@ class DAG(Dependency):
         self.graph = nx.DiGraph(name=dag_id)
         self.task_dict: dict[str, BaseOperator] = {}
         self.task_groups: dict[str, TaskGroup] = {}
+        self.task_settings = task_settings()
+        self._suffixes: dict[str, int] = {}
         self._order: list[str] | None = None
 
+    def _default_args(self, default_args: Mapping[str, Any] | None) -> dict[str, Any]:
+        if not isinstance(default_args, (Mapping, type(None))):
+            raise DagError(f"DAG {self.dag_id!r}: default_args must be a dict, not {default_args!r}")
+        for name in sorted(DAG_ONLY_ARGUMENTS & (default_args or {}).keys()):
+            warnings.warn(
+                f"DAG {self.dag_id!r}: {name!r} in default_args is not applied: default_args go to tasks; "
+                f"write DAG({self.dag_id!r}, {name}=...)",
+                stacklevel=4,
+            )
+        return dict(default_args or {})
+
     def _timetable(self, schedule: Any) -> Timetable:
-        timetable = timetable_for(
+        return timetable_for(
             schedule,
             self.timezone,
             create_cron_data_intervals=conf.get("scheduler", "create_cron_data_intervals"),
             create_delta_data_intervals=conf.get("scheduler", "create_delta_data_intervals"),
         )
-        return timetable
 
     @property
     def timezone(self) -> tzinfo:
@@ -686,20 +715,64 @@ class DAG(Dependency):
 
     def add_task(self, task: BaseOperator) -> None:
         """Put `task` into the DAG; DuplicateTaskIdFound if its id is taken."""
+        if task.dag is not None and task.dag is not self:
+            raise DagError(
+                f"task {task.task_id!r} is in DAG {task.dag.dag_id!r} already; create another for {self.dag_id!r}"
+            )
         if self.task_dict.get(task.task_id, task) is not task or task.task_id in self.task_groups:
             raise DuplicateTaskIdFound(self.dag_id, task.task_id)
         if self.fail_fast and task.trigger_rule != "all_success":
             raise DagError(f"DAG {self.dag_id!r} is fail_fast: task {task.task_id!r} may only use all_success")
         task.dag = self
         self.task_dict[task.task_id] = task
+        if task.task_group is not None:
+            task.task_group.children[task.task_id] = task
         self.graph.add_node(task.task_id, task=task)
-        self.forget_order()
+        self._order = None
+        self._note_suffix(task.task_id)
 
     def add_group(self, group: TaskGroup) -> None:
         """Put `group` into the DAG; DuplicateTaskIdFound if its id is taken."""
         if group.group_id in self.task_groups or group.group_id in self.task_dict:
             raise DuplicateTaskIdFound(self.dag_id, group.group_id)
         self.task_groups[group.group_id] = group
+        if group.parent_group is not None:
+            group.parent_group.children[group.group_id] = group
+        self._note_suffix(group.group_id)
+
+    def add_edge(self, tail: BaseOperator, head: BaseOperator, label: str | None = None) -> None:
+        """Make `head` wait for `tail`, both of this DAG; CycleError if they are one task."""
+        if tail is head:
+            raise CycleError(self.dag_id, [tail.task_id, tail.task_id])
+        self.graph.add_edge(tail.task_id, head.task_id)
+        self._order = None
+        if label:
+            self.graph.edges[tail.task_id, head.task_id]["label"] = label
+
+    def free_id(self, name: str, group: TaskGroup | None) -> str:
+        """`name`, or `name__1`, `name__2`, … if a task or group inside `group` is called that already.
+
+        >>> with DAG("d") as dag:
+        ...     first, second = (BaseOperator(dag.free_id("load", None)) for _ in range(2))
+        >>> list(dag.task_dict)
+        ['load', 'load__1']
+        """
+        full = group.child_id(name) if group else name
+        if full not in self.task_dict and full not in self.task_groups:
+            return name
+        core = re.sub(r"__\d+$", "", full)
+        return f"{re.sub(r'__[0-9]+$', '', name)}__{self._suffixes.get(core, 0) + 1}"
+
+    def _note_suffix(self, identifier: str) -> None:
+        # Kept as ids come in: looking through all of them for each `f__1`, `f__2`, … would be quadratic.
+        core, mark, number = identifier.rpartition("__")
+        if mark and number.isdecimal():
+            self._suffixes[core] = max(self._suffixes.get(core, 0), int(number))
+
+    def param(self, name: str, default: Any = None) -> DagParam:
+        """A reference to the run's param `name`, to pass to a task; `default` becomes the DAG's param of that name."""
+        self.params[name] = default
+        return DagParam(self, name)
 
     def __enter__(self) -> DAG:
         _dag_stack.append(self)
@@ -733,30 +806,31 @@ class DAG(Dependency):
             raise TaskNotFound(self.dag_id, task_id, list(self.task_dict))
         return self.task_dict[task_id]
 
-    def forget_order(self) -> None:
-        """Called when a task or an edge was added: what was worked out from the graph no longer holds."""
-        self._order = None
-
     def topological_order(self) -> list[str]:
         """The task ids, each after everything it waits for; CycleError if that cannot be.
 
-        Ties keep the order in which tasks were written, so the answer is always the same.
+        The generations one after the other, each in the order in which its tasks were written: always the same.
         """
         if self._order is None:
-            try:
-                self._order = list(nx.topological_sort(self.graph))
-            except nx.NetworkXUnfeasible:
-                edges = nx.find_cycle(self.graph)
-                raise CycleError(self.dag_id, [edges[0][0], *(head for _, head in edges)]) from None
-        return self._order
+            self._order = [task_id for generation in self._generations() for task_id in generation]
+        return self._order.copy()
 
     def topological_generations(self) -> list[list[str]]:
         """The task ids in layers: everything in a layer may run at the same time once the layers before are done.
 
         A task is not held up by its layer, only by its own upstream tasks: the layers show the frontier.
+        CycleError if tasks wait for each other.
         """
-        self.topological_order()
-        return [list(layer) for layer in nx.topological_generations(self.graph)]
+        return list(self._generations())
+
+    def _generations(self) -> Iterator[list[str]]:
+        written = {task_id: i for i, task_id in enumerate(self.task_dict)}
+        try:
+            for generation in nx.topological_generations(self.graph):
+                yield sorted(generation, key=written.__getitem__)
+        except nx.NetworkXUnfeasible:
+            edges = nx.find_cycle(self.graph)
+            raise CycleError(self.dag_id, [edges[0][0], *(head for _, head in edges)]) from None
 
     def restriction(self, now: datetime) -> TimeRestriction:
         """The bounds within which the timetable may place runs, as seen at `now`."""
@@ -780,6 +854,27 @@ class DAG(Dependency):
 def current_dag() -> DAG | None:
     """The DAG of the innermost `with DAG` block, if any."""
     return _dag_stack[-1] if _dag_stack else None
+
+
+def current_group(dag: DAG | None = None) -> TaskGroup | None:
+    """The innermost `with TaskGroup` block of `dag`, or of the DAG that is being written."""
+    group = _group_stack[-1] if _group_stack else None
+    dag = dag or current_dag()
+    return group if group and dag in (None, group.dag) else None
+
+
+# --- the task that is running -----------------------------------------------------------------------------------------
+
+current_context: ContextVar[Mapping[str, Any] | None] = ContextVar("etlkit_context", default=None)
+"""The context of the task that is running, set by the runtime."""
+
+
+def get_current_context() -> Mapping[str, Any]:
+    """The context of the task that is running, for code deep inside it; AirflowException when no task is."""
+    context = current_context.get()
+    if context is None:
+        raise AirflowException("there is no context: get_current_context() works only inside a task that is running")
+    return context
 
 
 # --- priority ---------------------------------------------------------------------------------------------------------
