@@ -100,8 +100,22 @@ class Frontier:
         self._counts: list[UpstreamCounts | None] = [None] * len(index)
 
     def undecided(self) -> list[int]:
-        """The positions without a state, in topological order."""
-        return [i for i, state in enumerate(self.states) if state is None]
+        """The positions without a state that a rule might decide now, in topological order.
+
+        Under every rule but `always` a task waits until something upstream has finished, so the others are left out.
+        """
+        states, index = self.states, self.index
+        return [
+            i
+            for i, above in enumerate(index.upstream)
+            if states[i] is None
+            and (
+                not above
+                or index.rules[i] == "always"
+                or i in index.setups
+                or any(states[k] in FINISHED for k in above)
+            )
+        ]
 
     def counts(self, i: int) -> UpstreamCounts:
         """The counts of the final states directly upstream of position `i`, kept up to date by `finish`."""
@@ -142,23 +156,21 @@ class Frontier:
 
         Runnable positions are returned and keep having no state: whether they start is not the rules' business alone.
         """
-        decisions = Decisions([], [])
+        runnable: dict[int, None] = {}
+        settled: list[tuple[int, str]] = []
         queue = deque(candidates)
-        seen_runnable: set[int] = set()
         while queue:
             i = queue.popleft()
             if self.states[i] is not None:
                 continue
             verdict = self.verdict(i)
             if verdict is RUN:
-                if i not in seen_runnable:
-                    seen_runnable.add(i)
-                    decisions.runnable.append(i)
+                runnable[i] = None
             elif verdict is not WAIT:
                 state = VERDICT_STATE[verdict]
-                decisions.settled.append((i, state.value))
-                queue.extend(self.finish(i, state.value))
-        return decisions
+                settled.append((i, state))
+                queue.extend(self.finish(i, state))
+        return Decisions(list(runnable), settled)
 
     def run_state(self) -> str | None:
         """The state of a run all of whose tasks are final: failed if a deciding task did not end well.

@@ -6,10 +6,10 @@ Source: Airflow's `PrevDagrunDep`.
 from __future__ import annotations
 
 from etlkit.dag import BaseOperator
-from etlkit.states import TaskInstanceState as S
+from etlkit.states import SKIPPED, SUCCESS
 from etlkit.store import RunRow, Store
 
-GOOD = (S.SUCCESS, S.SKIPPED)
+GOOD = (SUCCESS, SKIPPED)
 
 
 def past_blocks(store: Store, run: RunRow, task: BaseOperator) -> str:
@@ -32,6 +32,6 @@ def past_blocks(store: Store, run: RunRow, task: BaseOperator) -> str:
         return f"depends_on_past: it is {states[task.task_id] or 'not decided'} in {previous.run_id}"
     if task.wait_for_downstream:
         for below in sorted(task.downstream_task_ids):
-            if states.get(below, S.SUCCESS) not in GOOD:
+            if states.get(below, SUCCESS) not in GOOD:
                 return f"wait_for_downstream: {below} is {states[below] or 'not decided'} in {previous.run_id}"
     return ""

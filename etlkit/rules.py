@@ -53,10 +53,10 @@ class Verdict(StrEnum):
     UPSTREAM_FAILED = "upstream_failed"
 
 
-VERDICT_STATE: Mapping[Verdict, S] = {
-    Verdict.RUN: S.SCHEDULED,
-    Verdict.SKIP: S.SKIPPED,
-    Verdict.UPSTREAM_FAILED: S.UPSTREAM_FAILED,
+VERDICT_STATE: Mapping[Verdict, str] = {
+    Verdict.RUN: S.SCHEDULED.value,
+    Verdict.SKIP: S.SKIPPED.value,
+    Verdict.UPSTREAM_FAILED: S.UPSTREAM_FAILED.value,
 }
 """The state that each verdict but `wait` leads to."""
 

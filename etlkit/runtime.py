@@ -29,12 +29,13 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from etlkit import xcom
 from etlkit.clock import Clock
-from etlkit.dag import DAG, BaseOperator, Callback, XComArg, current_context, find_xcom_args
+from etlkit.dag import DAG, BaseOperator, Callback, Reference, current_context, find_references
 from etlkit.errors import (
     AirflowFailException,
     AirflowRescheduleException,
@@ -45,7 +46,7 @@ from etlkit.errors import (
     XComError,
 )
 from etlkit.logs import LogKey, LogStore, install_handler
-from etlkit.states import TaskInstanceState as S
+from etlkit.states import FAILED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY
 from etlkit.store import RunRow, Store, this_process
 
 log = logging.getLogger("etlkit.task")
@@ -54,7 +55,8 @@ _process_token = uuid.uuid4().hex[:12]
 _attempts = itertools.count(1)
 
 
-class Work(NamedTuple):
+@dataclass(slots=True)
+class Work:
     """One attempt to make: which task instance, and what is needed to run it."""
 
     task_pk: int
@@ -66,6 +68,10 @@ class Work(NamedTuple):
     max_tries: int
     rescheduled_since: datetime | None
     """When this try first began, if a sensor goes on after giving its slot back."""
+    token: str = ""
+    """What proves that the attempt still holds its task instance; set when it begins."""
+    start: datetime | None = None
+    """When the attempt began."""
 
     @property
     def log_key(self) -> LogKey:
@@ -89,7 +95,7 @@ class Result(NamedTuple):
 class Outcome(NamedTuple):
     """What `execute` led to, before it is written down."""
 
-    state: S
+    state: str
     value: Any = None
     skips: Sequence[str] = ()
     record: Mapping[str, Sequence[str]] | None = None
@@ -114,27 +120,29 @@ class TaskRunner:
         install_handler()
 
     def run(self, work: Work) -> Result:
-        """Make one attempt; returns how it ended once that is committed and its callbacks were called."""
+        """Make one attempt, from taking the task instance to its end."""
+        with self.store.transaction():
+            begun = self.begin(work)
+        return self.carry_out(begun) if begun is not None else Result(work, None)
+
+    def begin(self, work: Work) -> Work | None:
+        """Take the task instance, inside the caller's transaction; None if somebody else has it."""
         token = f"{_process_token}-{next(_attempts)}"
         start = self.clock.now()
-        with self.store.transaction():
-            taken = self.store.start_attempt(
-                work.task_pk,
-                try_number=work.try_number,
-                token=token,
-                now=start,
-                hostname=self.hostname,
-                pid=self.pid,
-            )
-            if taken and work.try_number > 1 and work.rescheduled_since is None:
-                self.store.delete_xcoms(work.run.id, work.task.task_id, work.map_index)
-        if not taken:
-            return Result(work, None)
-        ti = TaskInstance(self, work, start)
+        if not self.store.start_attempt(work.task_pk, work.try_number, token, start, self.hostname, self.pid):
+            return None
+        if work.try_number > 1 and work.rescheduled_since is None:
+            self.store.delete_xcoms(work.run.id, work.task.task_id, work.map_index)
+        work.token, work.start = token, start
+        return work
+
+    def carry_out(self, work: Work) -> Result:
+        """Execute what was begun; returns how it ended once that is committed and its callbacks were called."""
+        ti = TaskInstance(self, work)
         context = Context(ti)
         with self.logs.open(work.log_key):
             outcome = self._attempt(work, context)
-            result = self._finish(work, ti, token, outcome)
+            result = self._finish(work, ti, outcome)
             if result.state is not None:
                 self._call_back(work.task, context, result, outcome)
         if isinstance(outcome.error, KeyboardInterrupt):
@@ -143,18 +151,20 @@ class TaskRunner:
 
     def _attempt(self, work: Work, context: Context) -> Outcome:
         """Execute the task and read off how it ended."""
-        started = self.clock.now()
         task = work.task
         token = current_context.set(context)
         try:
-            run_callbacks(task.on_execute_callback, context)
+            if task.on_execute_callback:
+                run_callbacks(task.on_execute_callback, context)
             task = context.task = rendered(task, context)
-            with time_limit(task):
+            with time_limit(task) if task.execution_timeout is not None else NO_LIMIT:
                 task.pre_execute(context)
                 value = task.execute(context)
                 task.post_execute(context, value)
-            self._check_simulated_time(task, started)
-            return Outcome(S.SUCCESS, value)
+            # A simulated clock cannot interrupt: a task that slept past its limit is caught when it returns.
+            if task.execution_timeout is not None and self.clock.now() - work.start > task.execution_timeout:
+                raise time_out(task)
+            return Outcome(SUCCESS, value)
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             outcome = outcome_of(error)
             if outcome.error is not None:
@@ -163,14 +173,7 @@ class TaskRunner:
         finally:
             current_context.reset(token)
 
-    def _check_simulated_time(self, task: BaseOperator, started: datetime) -> None:
-        # A simulated clock cannot interrupt: a task that slept past its limit is caught when it returns.
-        if task.execution_timeout is not None and self.clock.now() - started > task.execution_timeout:
-            raise AirflowTaskTimeout(
-                f"{task.task_id} ran longer than its execution_timeout of {task.execution_timeout}"
-            )
-
-    def _finish(self, work: Work, ti: TaskInstance, token: str, outcome: Outcome) -> Result:
+    def _finish(self, work: Work, ti: TaskInstance, outcome: Outcome) -> Result:
         """Write down how the attempt ended, with the values it leaves, in one transaction."""
         now = self.clock.now()
         values = {}
@@ -178,20 +181,20 @@ class TaskRunner:
             values = xcoms_of(work.task, outcome)
         except XComError as error:
             log.error("%s", error)
-            outcome = Outcome(S.FAILED, error=error)
+            outcome = Outcome(FAILED, error=error)
         state, not_before = outcome.state, outcome.not_before
-        if state is S.FAILED and outcome.retry and work.try_number <= work.max_tries:
-            state = S.UP_FOR_RETRY
+        if state == FAILED and outcome.retry and work.try_number <= work.max_tries:
+            state = UP_FOR_RETRY
             not_before = now + work.task.next_retry_delay(work.try_number)
         error_line = one_line(outcome.error) if outcome.error is not None else None
-        since = ti.first_start_date if state is S.UP_FOR_RESCHEDULE else None
+        since = ti.first_start_date if state == UP_FOR_RESCHEDULE else None
         ti.state, ti.end_date = state, now
         with self.store.transaction():
             held = self.store.finish_attempt(
                 work.task_pk,
                 try_number=work.try_number,
-                token=token,
-                state=state.value,
+                token=work.token,
+                state=state,
                 now=now,
                 not_before=not_before,
                 rescheduled_since=since,
@@ -204,15 +207,15 @@ class TaskRunner:
         if not held:
             log.warning("%s was taken away from this attempt; what it did is not counted", work.task.task_id)
             return Result(work, None)
-        return Result(work, state.value, ti.start_date, now, not_before, since, outcome.skips, error_line)
+        return Result(work, state, ti.start_date, now, not_before, since, outcome.skips, error_line)
 
     def _call_back(self, task: BaseOperator, context: Context, result: Result, outcome: Outcome) -> None:
         callbacks = {
-            S.SUCCESS: task.on_success_callback,
-            S.FAILED: task.on_failure_callback,
-            S.UP_FOR_RETRY: task.on_retry_callback,
-            S.SKIPPED: task.on_skipped_callback,
-        }.get(S(result.state), ())  # type: ignore[arg-type]
+            SUCCESS: task.on_success_callback,
+            FAILED: task.on_failure_callback,
+            UP_FOR_RETRY: task.on_retry_callback,
+            SKIPPED: task.on_skipped_callback,
+        }.get(result.state or "", ())
         if callbacks:
             context.values["exception"] = outcome.error
             run_callbacks(callbacks, context)
@@ -221,21 +224,21 @@ class TaskRunner:
 def outcome_of(error: BaseException) -> Outcome:
     """How an attempt ends that raised `error`: the table at the top of this module.
 
-    >>> outcome_of(AirflowSkipException("nothing new")).state.value
+    >>> outcome_of(AirflowSkipException("nothing new")).state
     'skipped'
     """
     match error:
         case AirflowSkipException():
             log.info("skipped: %s", error)
-            return Outcome(S.SKIPPED)
+            return Outcome(SKIPPED)
         case DownstreamTasksSkipped():
-            return Outcome(S.SUCCESS, skips=error.tasks, record=error.record)
+            return Outcome(SUCCESS, skips=error.tasks, record=error.record)
         case AirflowRescheduleException():
-            return Outcome(S.UP_FOR_RESCHEDULE, not_before=error.reschedule_date.astimezone(UTC))
+            return Outcome(UP_FOR_RESCHEDULE, not_before=error.reschedule_date.astimezone(UTC))
         case AirflowFailException() | AirflowSensorTimeout():
-            return Outcome(S.FAILED, error=error, retry=False)
+            return Outcome(FAILED, error=error, retry=False)
         case _:
-            return Outcome(S.FAILED, error=error)
+            return Outcome(FAILED, error=error)
 
 
 def xcoms_of(task: BaseOperator, outcome: Outcome) -> dict[str, str]:
@@ -268,7 +271,7 @@ def rendered(task: BaseOperator, context: Context) -> BaseOperator:
     fields = {}
     for name in task.template_fields:
         value = getattr(task, name, None)
-        if value and next(find_xcom_args(value), None) is not None:
+        if value and next(find_references(value), None) is not None:
             fields[name] = resolved(value, context)
     if not fields:
         return task
@@ -280,13 +283,18 @@ def rendered(task: BaseOperator, context: Context) -> BaseOperator:
 
 def resolved(value: Any, context: Mapping[str, Any]) -> Any:
     """`value` with every task result in it replaced by the value that was pushed."""
-    if isinstance(value, XComArg):
+    if isinstance(value, Reference):
         return value.resolve(context)
     if isinstance(value, Mapping):
         return {key: resolved(item, context) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return type(value)(resolved(item, context) for item in value)
     return value
+
+
+def time_out(task: BaseOperator) -> AirflowTaskTimeout:
+    """What ends a task that ran too long."""
+    return AirflowTaskTimeout(f"{task.task_id} ran longer than its execution_timeout of {task.execution_timeout}")
 
 
 @contextlib.contextmanager
@@ -297,14 +305,15 @@ def time_limit(task: BaseOperator) -> Iterator[None]:
     whoever runs its process.
     """
     limit = task.execution_timeout
+    assert limit is not None
     possible = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-    if limit is None or not possible:
+    if not possible:
         yield
         return
 
     def stop(_signum: int, _frame: object) -> None:
         task.on_kill()
-        raise AirflowTaskTimeout(f"{task.task_id} ran longer than its execution_timeout of {limit}")
+        raise time_out(task)
 
     before = signal.signal(signal.SIGALRM, stop)
     # A limit of zero would switch the timer off instead of firing at once.
@@ -314,6 +323,9 @@ def time_limit(task: BaseOperator) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+NO_LIMIT: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
 
 def one_line(error: BaseException) -> str:
@@ -340,11 +352,11 @@ def without_our_frames(error: BaseException) -> BaseException:
 class TaskInstance:
     """The attempt that is running, as its task sees it: `context["ti"]`."""
 
-    def __init__(self, runner: TaskRunner, work: Work, start: datetime) -> None:
+    def __init__(self, runner: TaskRunner, work: Work) -> None:
         self._runner, self._work = runner, work
-        self.start_date, self.first_start_date = start, work.rescheduled_since or start
+        self.start_date, self.first_start_date = work.start, work.rescheduled_since or work.start
         self.end_date: datetime | None = None
-        self.state: str = S.RUNNING
+        self.state: str = RUNNING
         self.map_index = work.map_index
         self.try_number, self.max_tries = work.try_number, work.max_tries
         self.hostname, self.pid = runner.hostname, runner.pid

@@ -22,11 +22,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Hashable, Iterable
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
 
 from etlkit.clock import Clock
 from etlkit.config import conf
@@ -40,8 +39,20 @@ from etlkit.rules import explain
 from etlkit.runs import insert_run, task_rows
 from etlkit.runtime import DagRun, Result, TaskRunner, Work, run_callbacks
 from etlkit.slots import Slots
-from etlkit.states import ACTIVE, FINISHED, DagRunType
-from etlkit.states import TaskInstanceState as S
+from etlkit.states import (
+    ACTIVE,
+    FAILED,
+    FINISHED,
+    QUEUED,
+    REMOVED,
+    RUNNING,
+    SCHEDULED,
+    SKIPPED,
+    SUCCESS,
+    UP_FOR_RESCHEDULE,
+    UP_FOR_RETRY,
+    DagRunType,
+)
 from etlkit.store import Conflict, RunRow, Store, TaskRow
 from etlkit.timetables import ContinuousTimetable, DagRunInfo, DataInterval
 
@@ -103,7 +114,7 @@ class ActiveRun:
         self.row, self.entry, self.dag, self.index = row, entry, entry.dag, entry.index
         self.tasks: dict[int, TaskRow] = {self.index.position[task.task_id]: task for task in tasks}
         # A task outside its own start and end dates has no instance, and holds nobody up.
-        states = [self.tasks[i].state if i in self.tasks else S.REMOVED for i in range(len(self.index))]
+        states = [self.tasks[i].state if i in self.tasks else REMOVED for i in range(len(self.index))]
         self.frontier = Frontier(self.index, states)
         self.open = sum(state not in FINISHED for state in states)
         self.active = 0
@@ -202,8 +213,8 @@ class Scheduler:
             limit, now = conf.get("scheduler", "max_lost_attempts"), self.clock.now()
             with self.store.transaction():
                 for task in lost:
-                    if task.state == S.RUNNING and task.lost_attempts >= limit:
-                        self.store.set_task_states({task.id: (S.RUNNING, S.FAILED)}, now)
+                    if task.state == RUNNING and task.lost_attempts >= limit:
+                        self.store.set_task_states({task.id: (RUNNING, FAILED)}, now)
                     else:
                         self.store.repeat_lost_attempt(task)
             self._stale = True
@@ -241,7 +252,8 @@ class Scheduler:
             self.executor.submit(work)
         for result in self.executor.poll():
             self._collect(result)
-        self._publish(now)
+        if self._events or self._finished or self.listeners:
+            self._publish(now)
         return self._changes != changes
 
     def _has_work(self, now: datetime) -> bool:
@@ -251,7 +263,7 @@ class Scheduler:
             or (self._due and self._due[0][0] <= now)
             or (self._timers and self._timers[0][0] <= now)
             or (self._slots.any_free() and self.executor.free_slots() > 0)
-            or any(queue.may_start() for queue in self._queues.values())
+            or self._startable
         )
 
     def _pass(self, now: datetime) -> list[Work]:
@@ -264,6 +276,8 @@ class Scheduler:
                 self._decide(now)
                 works = self._enqueue(now)
                 self.store.set_task_states(self._paths, now)
+                if self.executor.in_process:
+                    works = [begun for work in works if (begun := self.runner.begin(work)) is not None]
                 self._finish_runs(now)
             self._paths.clear()
             return works
@@ -319,7 +333,7 @@ class Scheduler:
         entry.last_interval = info.data_interval
         self._changes += 1
         if run is not None:  # None: a backfill or a person already made a run of this date
-            self._runs_of(entry).waiting.append(run)
+            self._queue_run(run)
             self._run_event(run, None, "queued", now)
 
     def _expect_next_run(self, entry: ScheduledDag, now: datetime) -> None:
@@ -341,8 +355,19 @@ class Scheduler:
         """The queue whose limit counts for a run: its backfill's, or its DAG's."""
         return self._queues[run.dag_id if run.backfill_id is None else run.backfill_id]
 
+    def _queue_run(self, run: RunRow) -> None:
+        self._queue_for(run).waiting.append(run)
+        self._look_at_queue(run)
+
+    def _look_at_queue(self, run: RunRow) -> None:
+        """The queue of `run` may have a run to start: one was added, or one finished."""
+        queue = self._queue_for(run)
+        if queue.may_start():
+            self._startable[id(queue)] = queue
+
     def _start_queued_runs(self, now: datetime) -> None:
-        for queue in list(self._queues.values()):
+        startable, self._startable = self._startable, {}
+        for queue in startable.values():
             while queue.may_start():
                 run = queue.waiting.popleft()
                 self.store.set_run_state(run.id, "queued", "running", now)
@@ -362,11 +387,11 @@ class Scheduler:
         for position, task in run.tasks.items():
             if task.state in ACTIVE:
                 self._slots.hold(run, position)
-            elif task.state == S.SCHEDULED:
+            elif task.state == SCHEDULED:
                 self._slots.join(run, position)
-            elif task.state in (S.UP_FOR_RETRY, S.UP_FOR_RESCHEDULE):
+            elif task.state in (UP_FOR_RETRY, UP_FOR_RESCHEDULE):
                 self._set_timer(task.not_before or now, run, position)
-            elif task.state == S.SUCCESS and task.skips:
+            elif task.state == SUCCESS and task.skips:
                 run.rule_out(task.skips)
 
     def _reconciled(self, entry: ScheduledDag, row: RunRow, now: datetime) -> list[TaskRow]:
@@ -377,9 +402,9 @@ class Scheduler:
             return tasks
         missing = [new for new in task_rows(entry.dag, row.logical_date) if new["task_id"] not in known]
         gone = {
-            task.id: (task.state, None, S.REMOVED) if task.state in FINISHED else (task.state, S.REMOVED)
+            task.id: (task.state, None, REMOVED) if task.state in FINISHED else (task.state, REMOVED)
             for task in tasks
-            if task.task_id not in entry.dag.task_dict and task.state != S.REMOVED
+            if task.task_id not in entry.dag.task_dict and task.state != REMOVED
         }
         if missing or gone:
             self.store.create_task_instances(row.id, missing)
@@ -401,14 +426,14 @@ class Scheduler:
             if position is None:
                 self._end_open_tasks(run, now, f"dagrun_timeout of {run.dag.dagrun_timeout} passed")
                 self._timed_out.add(run_pk)
-            elif run.frontier.states[position] in (S.UP_FOR_RETRY, S.UP_FOR_RESCHEDULE) and not self._is_held(run):
+            elif run.frontier.states[position] in (UP_FOR_RETRY, UP_FOR_RESCHEDULE) and not self._is_held(run):
                 self._make_ready(run, position, now, "its delay is over")
 
     def _end_open_tasks(self, run: ActiveRun, now: datetime, reason: str) -> None:
         """End everything in a run that has not finished: what runs has failed, the rest is skipped."""
         for position, state in enumerate(run.frontier.states):
             if state not in FINISHED:
-                self._settle(run, position, S.FAILED if state == S.RUNNING else S.SKIPPED, now, reason)
+                self._settle(run, position, FAILED if state == RUNNING else SKIPPED, now, reason)
 
     # --- 4: trigger rules ---
 
@@ -421,11 +446,11 @@ class Scheduler:
             candidates, run.candidates = run.candidates, []
             for position in sorted(run.ruled_out):
                 if run.frontier.states[position] not in FINISHED | ACTIVE:
-                    candidates += self._settle(run, position, S.SKIPPED, now, "a branch or short circuit went past it")
+                    candidates += self._settle(run, position, SKIPPED, now, "a branch or short circuit went past it")
             run.ruled_out.clear()
             runnable, settled = run.frontier.decide(candidates)
             for position, state in settled:
-                self._note(run, position, (None, state), now, self._rule_in_words(run, position))
+                self._note(run, position, None, state, now, self._rule_in_words(run, position))
                 run.open -= 1
             for position in runnable:
                 self._make_ready_unless_held_by_past(run, position, now)
@@ -446,21 +471,21 @@ class Scheduler:
 
     def _make_ready(self, run: ActiveRun, position: int, now: datetime, reason: str) -> None:
         """Let a task stand in line for a slot."""
-        self._note(run, position, (run.frontier.states[position], S.SCHEDULED.value), now, reason)
-        run.frontier.states[position] = S.SCHEDULED.value
+        self._note(run, position, run.frontier.states[position], SCHEDULED, now, reason)
+        run.frontier.states[position] = SCHEDULED
         self._slots.join(run, position)
 
-    def _settle(self, run: ActiveRun, position: int, state: S, now: datetime, reason: str) -> list[int]:
+    def _settle(self, run: ActiveRun, position: int, state: str, now: datetime, reason: str) -> list[int]:
         """Give one open task a final state without running it; the positions that this may decide."""
         old = run.frontier.states[position]
         if old in ACTIVE:
             self._slots.give_back(run, position)
-        self._note(run, position, (old, state.value), now, reason)
+        self._note(run, position, old, state, now, reason)
         run.open -= 1
         self._touch_next_runs(run)
         if not run.open:
             self._done.add(run.row.id)
-        return list(run.frontier.finish(position, state.value))
+        return list(run.frontier.finish(position, state))
 
     # --- 5: slots ---
 
@@ -468,8 +493,8 @@ class Scheduler:
         """Give the free slots to the ready tasks that come first."""
         works = []
         for run, position in self._slots.take(self.executor.free_slots()):
-            self._note(run, position, (S.SCHEDULED.value, S.QUEUED.value), now)
-            run.frontier.states[position] = S.QUEUED.value
+            self._note(run, position, SCHEDULED, QUEUED, now)
+            run.frontier.states[position] = QUEUED
             works.append(run.work(position))
         return works
 
@@ -490,6 +515,7 @@ class Scheduler:
         del self._active[run.row.id], run.entry.runs[run.row.id]
         queue = self._queue_for(run.row)
         queue.running -= 1
+        self._look_at_queue(run.row)
         self._finished.append((run, state))
         self._timed_out.discard(run.row.id)
         if run.row.backfill_id is not None and not queue.active:
@@ -513,16 +539,19 @@ class Scheduler:
             return  # read from the database already
         self._changes += 1
         self._slots.give_back(run, position)
-        run.tasks[position] = run.tasks[position]._replace(
-            try_number=result.work.try_number, rescheduled_since=result.rescheduled_since
-        )
-        self._task_event(run, position, S.QUEUED.value, S.RUNNING.value, result.start)
-        self._task_event(run, position, S.RUNNING.value, result.state, result.end, result.error or "")
-        run.frontier.states[position] = result.state
-        if result.not_before is not None:
-            self._set_timer(result.not_before, run, position)
-        else:
+        if self.listeners:
+            self._task_event(run, position, QUEUED, RUNNING, result.start, "", result.work.try_number)
+            self._task_event(
+                run, position, RUNNING, result.state, result.end, result.error or "", result.work.try_number
+            )
+        if result.not_before is None:
             self._ended(run, position, result)
+        else:
+            run.frontier.states[position] = result.state
+            run.tasks[position] = run.tasks[position]._replace(
+                try_number=result.work.try_number, rescheduled_since=result.rescheduled_since
+            )
+            self._set_timer(result.not_before, run, position)
 
     def _ended(self, run: ActiveRun, position: int, result: Result) -> None:
         """A task reached a final state by running: see what that decides."""
@@ -531,7 +560,7 @@ class Scheduler:
         run.rule_out(result.skips)
         self._touch(run)
         self._touch_next_runs(run)
-        if result.state == S.FAILED and run.dag.fail_fast:
+        if result.state == FAILED and run.dag.fail_fast:
             run.ruled_out.update(i for i, state in enumerate(run.frontier.states) if state not in FINISHED)
 
     def _touch(self, run: ActiveRun) -> None:
@@ -553,6 +582,7 @@ class Scheduler:
         self._sequence = itertools.count()
         self._active: dict[int, ActiveRun] = {}
         self._queues: dict[Hashable, RunQueue] = {}
+        self._startable: dict[int, RunQueue] = {}
         self._due: list[tuple[datetime, str]] = []
         self._timers: list[tuple[datetime, int, int, int | None]] = []
         self._waiting_for_room: set[str] = set()
@@ -586,32 +616,29 @@ class Scheduler:
                 if run.dag_id not in self.dags:
                     continue
                 if run.state == "queued":
-                    self._queue_for(run).waiting.append(run)
+                    self._queue_run(run)
                 else:
                     self._activate(run, now)
         for entry in self.dags.values():
             self._expect_next_run(entry, now)
 
-    def _note(
-        self, run: ActiveRun, position: int, step: tuple[str | None, str], now: datetime, reason: str = ""
-    ) -> None:
+    def _note(self, run: ActiveRun, position: int, old: str | None, new: str, now: datetime, reason: str = "") -> None:
         """One step of one task instance, to be written when the pass ends."""
         pk = run.tasks[position].id
-        self._paths[pk] = (*self._paths.get(pk, step[:1]), step[1])
+        self._paths[pk] = (*self._paths.get(pk, (old,)), new)
         self._changes += 1
-        self._task_event(run, position, step[0], step[1], now, reason)
-
-    def _task_event(
-        self, run: ActiveRun, position: int, old: str | None, new: str, at: datetime | None, reason: str = ""
-    ) -> None:
         if self.listeners:
             task = run.tasks[position]
-            try_number = task.try_number + (new in (S.SCHEDULED, S.QUEUED) and task.rescheduled_since is None)
-            self._events.append(
-                TaskEvent(
-                    at, run.row.dag_id, run.row.run_id, task.task_id, task.map_index, try_number, old, new, reason
-                )
-            )
+            begins = new in (SCHEDULED, QUEUED) and task.rescheduled_since is None
+            self._task_event(run, position, old, new, now, reason, task.try_number + begins)
+
+    def _task_event(
+        self, run: ActiveRun, position: int, old: str | None, new: str, at: datetime, reason: str, try_number: int
+    ) -> None:
+        task = run.tasks[position]
+        self._events.append(
+            TaskEvent(at, run.row.dag_id, run.row.run_id, task.task_id, task.map_index, try_number, old, new, reason)
+        )
 
     def _run_event(self, run: RunRow, old: str | None, new: str, now: datetime, reason: str = "") -> None:
         self._changes += 1

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from etlkit.states import TaskInstanceState as S
+from etlkit.states import SCHEDULED
 
 if TYPE_CHECKING:
     from etlkit.scheduler import ActiveRun
@@ -61,7 +61,7 @@ class Slots:
             too_big = []
             while most > 0 and line and self.active < self.parallelism and self.free(pool) > 0:
                 place = heapq.heappop(line)
-                if place.run.frontier.states[place.position] != S.SCHEDULED:
+                if place.run.frontier.states[place.position] != SCHEDULED:
                     continue  # it was cleared or skipped while it stood in line
                 if limit := self._limit_reached(place.run, place.position):
                     heapq.heappush(self._aside[limit], place)

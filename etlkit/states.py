@@ -9,11 +9,12 @@ A task instance that is not decided yet has no state, which is written `None`.
 ['None', 'failed', 'removed', 'scheduled', 'skipped']
 >>> check_transition("load", TaskInstanceState.SUCCESS, TaskInstanceState.RUNNING)
 Traceback (most recent call last):
-etlkit.errors.StateError: load cannot go from 'success' to 'running'
+etlkit.errors.StateError: task instance load cannot go from 'success' to 'running'
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -89,6 +90,11 @@ TASK_TRANSITIONS: Mapping[TaskInstanceState | None, frozenset[TaskInstanceState 
     S.REMOVED: frozenset({None}),
 }
 
+# The same names as plain strings: what is written in the database, and what the scheduler's inner loops compare.
+SCHEDULED, QUEUED, RUNNING, SUCCESS, FAILED, SKIPPED, UPSTREAM_FAILED, UP_FOR_RETRY, UP_FOR_RESCHEDULE, REMOVED = (
+    state.value for state in TaskInstanceState
+)
+
 R = DagRunState
 
 RUN_TRANSITIONS: Mapping[DagRunState, frozenset[DagRunState]] = {
@@ -99,10 +105,21 @@ RUN_TRANSITIONS: Mapping[DagRunState, frozenset[DagRunState]] = {
 }
 
 
-def check_transition(what: str, old: str | None, new: str | None) -> None:
-    """Raise StateError unless `TASK_TRANSITIONS` lets `what` go from `old` to `new`."""
+def check_transition(what: object, old: str | None, new: str | None) -> None:
+    """Raise StateError unless `TASK_TRANSITIONS` lets the task instance `what` go from `old` to `new`."""
     if new not in TASK_TRANSITIONS[old]:  # type: ignore[index]
-        raise StateError(what, old, new)
+        raise StateError(f"task instance {what}", old, new)
+
+
+_legal_paths: set[tuple[str | None, ...]] = set()
+
+
+def check_path(what: object, path: tuple[str | None, ...]) -> None:
+    """Raise StateError unless every step of `path` is allowed; legal paths are few and remembered."""
+    if path not in _legal_paths:
+        for old, new in itertools.pairwise(path):
+            check_transition(what, old, new)
+        _legal_paths.add(path)
 
 
 def sources_of(new: TaskInstanceState | None) -> tuple[TaskInstanceState | None, ...]:

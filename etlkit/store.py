@@ -29,9 +29,17 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from etlkit import models
-from etlkit.errors import MetadataError
-from etlkit.states import FINISHED, RUN_TRANSITIONS, DagRunState, StateError, check_transition
-from etlkit.states import TaskInstanceState as S
+from etlkit.errors import MetadataError, StateError
+from etlkit.states import (
+    FAILED,
+    FINISHED,
+    QUEUED,
+    RUN_TRANSITIONS,
+    RUNNING,
+    UP_FOR_RETRY,
+    DagRunState,
+    check_path,
+)
 
 BUSY_SECONDS = 30
 """How long a writer waits for another one before it gives up."""
@@ -78,7 +86,7 @@ class TaskRow(NamedTuple):
     end_date: datetime | None
     not_before: datetime | None
     lost_attempts: int
-    skips: list[str]
+    skips: list[str] | None
     error: str | None
 
 
@@ -92,12 +100,21 @@ class BackfillRow(NamedTuple):
     created_at: datetime | None
 
 
+def _set_state_sql(queued: bool, finished: bool, from_none: bool) -> str:
+    moment = ", queued_at = :now" if queued else ", end_date = :now" if finished else ""
+    old = "state IS NULL" if from_none else "state = :old"
+    return f"UPDATE task_instance SET state = :new{moment} WHERE id = :id AND {old}"
+
+
+SET_STATE = {kind: _set_state_sql(*kind) for kind in itertools.product((True, False), repeat=3)}
+"""The UPDATE for a change (to queued, to a final state, from no state)."""
+
 RUN_COLUMNS = ", ".join(RunRow._fields)
 TASK_COLUMNS = ", ".join(TaskRow._fields)
 RUN_INSTANTS = [
     i for i, name in enumerate(RunRow._fields) if name.endswith(("_date", "_at", "_start", "_end", "_after"))
 ]
-TASK_INSTANTS = [i for i, name in enumerate(TaskRow._fields) if name.endswith(("_date", "_at", "_before", "_since"))]
+TASK_INSTANTS = slice(TaskRow._fields.index("queued_at"), TaskRow._fields.index("not_before") + 1)
 
 
 class Store:
@@ -116,6 +133,8 @@ class Store:
         self._statements: dict[str, str] = {}
         self._transaction = _Transaction(self)
         self._generation = 0
+        self._last_moment: datetime | None = None
+        self._last_text = ""
         self._seen: tuple[int, int] = (0, 0)
         try:
             self._connection = self.engine.connect()
@@ -140,9 +159,9 @@ class Store:
         return self._transaction
 
     def run_sql(self, sql: str, values: Mapping[str, Any] | None = None) -> Any:
-        """Execute one statement written with `:names`; datetimes in `values` are converted. Returns the cursor."""
+        """Execute one statement written with `:names`; instants in `values` are converted. Returns the cursor."""
         try:
-            return self.cursor.execute(self._compiled(sql), self._converted(values or {}))
+            return self.cursor.execute(self._compiled(sql), self._converted(values) if values else {})
         except (sqlite3.Error, sa.exc.DBAPIError) as error:
             raise explained(error, self.name) from error
 
@@ -163,13 +182,26 @@ class Store:
             compiled = self._statements[sql] = str(sa.text(sql).compile(dialect=self.dialect))
         return compiled
 
-    def _converted(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _converted(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         if not self.is_sqlite:
-            return dict(values)
-        return {
-            name: value.astimezone(UTC).isoformat(" ") if isinstance(value, datetime) else value
-            for name, value in values.items()
-        }
+            return values
+        return {name: self._at(value) if isinstance(value, datetime) else value for name, value in values.items()}
+
+    def _at(self, moment: datetime | None) -> Any:
+        """An instant as the database takes it."""
+        if moment is None or not self.is_sqlite:
+            return moment
+        # Most statements of a pass carry the same instant, so the last one is remembered.
+        if moment is not self._last_moment:
+            self._last_moment, self._last_text = moment, moment.astimezone(UTC).isoformat(" ")
+        return self._last_text
+
+    def _execute(self, sql: str, values: Mapping[str, Any]) -> Any:
+        """`run_sql` for the statements that every attempt needs: the caller has converted the values."""
+        try:
+            return self.cursor.execute(self._statements.get(sql) or self._compiled(sql), values)
+        except (sqlite3.Error, sa.exc.DBAPIError) as error:
+            raise explained(error, self.name) from error
 
     # --- changes made by others ---
 
@@ -420,45 +452,46 @@ class Store:
         row = self.run_sql(f"SELECT {TASK_COLUMNS} FROM task_instance WHERE id = :id", {"id": task_pk}).fetchone()
         return _task_row(row)
 
-    def set_task_states(self, paths: Mapping[int, Sequence[str | None]], now: datetime) -> None:
+    def set_task_states(self, paths: Mapping[int, tuple[str | None, ...]], now: datetime) -> None:
         """The scheduler's decisions: for each task instance the states it goes through, from the one it has.
 
         Only the last state of a path is written, but every step must be allowed. Conflict if a task instance is not in
         the first state of its path any more: the caller's transaction must then not commit.
         """
-        kinds: dict[tuple[str | None, str | None], list[int]] = {}
+        kinds: dict[tuple[str | None, ...], list[dict[str, Any]]] = {}
+        at = self._at(now)
         for pk, path in paths.items():
-            for old, new in itertools.pairwise(path):
-                check_transition(f"task instance {pk}", old, new)
-            kinds.setdefault((path[0], path[-1]), []).append(pk)
-        for (old, new), pks in kinds.items():
-            moment = ", queued_at = :now" if new == S.QUEUED else ", end_date = :now" if new in FINISHED else ""
-            changed = self.run_many(
-                f"""UPDATE task_instance SET state = :new{moment}
-                    WHERE id = :id AND {"state = :old" if old else "state IS NULL"}""",
-                [{"id": pk, "old": old, "new": new, "now": now} for pk in pks],
-            )
-            if changed != len(pks):
-                raise Conflict(f"{len(pks) - changed} task instances are not {old or 'without state'} any more")
+            if path not in kinds:
+                check_path(pk, path)
+                kinds[path] = []
+            kinds[path].append({"id": pk, "old": path[0], "new": path[-1], "now": at})
+        for path, rows in kinds.items():
+            old, new = path[0], path[-1]
+            sql = SET_STATE[new == QUEUED, new in FINISHED, old is None]
+            if len(rows) == 1:
+                changed = self._execute(sql, rows[0]).rowcount
+            else:
+                changed = self.run_many(sql, rows)
+            if changed != len(rows):
+                raise Conflict(f"{len(rows) - changed} task instances are not {old or 'without state'} any more")
 
-    def start_attempt(
-        self, task_pk: int, *, try_number: int, token: str, now: datetime, hostname: str, pid: int
-    ) -> bool:
+    def start_attempt(self, task_pk: int, try_number: int, token: str, now: datetime, hostname: str, pid: int) -> bool:
         """A worker takes a queued task instance; False if somebody else has it or it is not wanted any more."""
+        values = {
+            "id": task_pk,
+            "try_number": try_number,
+            "token": token,
+            "now": self._at(now),
+            "hostname": hostname,
+            "pid": pid,
+        }
         return bool(
-            self.run_sql(
+            self._execute(
                 """UPDATE task_instance
                    SET state = 'running', try_number = :try_number, token = :token, start_date = :now,
                        end_date = NULL, not_before = NULL, error = NULL, hostname = :hostname, pid = :pid
                    WHERE id = :id AND state = 'queued'""",
-                {
-                    "id": task_pk,
-                    "try_number": try_number,
-                    "token": token,
-                    "now": now,
-                    "hostname": hostname,
-                    "pid": pid,
-                },
+                values,
             ).rowcount
         )
 
@@ -476,25 +509,26 @@ class Store:
         error: str | None = None,
     ) -> bool:
         """A worker ends the attempt that it still holds; False, and nothing changes, if it holds it no more."""
-        changed = self.run_sql(
+        values = {
+            "id": task_pk,
+            "try_number": try_number,
+            "token": token,
+            "state": state,
+            "now": self._at(now),
+            "not_before": self._at(not_before),
+            "rescheduled_since": self._at(rescheduled_since),
+            "skips": json.dumps(list(skips)) if skips else None,
+            "error": error,
+        }
+        changed = self._execute(
             """UPDATE task_instance
                SET state = :state, end_date = :now, not_before = :not_before, rescheduled_since = :rescheduled_since,
                    skips = :skips, error = :error, token = NULL
                WHERE id = :id AND state = 'running' AND try_number = :try_number AND token = :token""",
-            {
-                "id": task_pk,
-                "try_number": try_number,
-                "token": token,
-                "state": str(state),
-                "now": now,
-                "not_before": not_before,
-                "rescheduled_since": rescheduled_since,
-                "skips": json.dumps(list(skips)) if skips else None,
-                "error": error,
-            },
+            values,
         ).rowcount
-        if changed and state == S.UP_FOR_RETRY:
-            self._archive("id = :id", {"id": task_pk}, S.FAILED)
+        if changed and state == UP_FOR_RETRY:
+            self._archive("id = :id", {"id": task_pk}, FAILED)
         return bool(changed)
 
     def _archive(self, where: str, values: Mapping[str, Any], state: str | None = None) -> None:
@@ -526,8 +560,8 @@ class Store:
 
     def repeat_lost_attempt(self, task: TaskRow) -> None:
         """Make a task instance whose process died ready again; one more try than planned, so no retry is used up."""
-        if task.state == S.RUNNING:
-            self._archive("id = :id", {"id": task.id}, S.FAILED)
+        if task.state == RUNNING:
+            self._archive("id = :id", {"id": task.id}, FAILED)
         self.run_sql(
             """UPDATE task_instance
                SET state = 'scheduled', token = NULL, end_date = NULL,
@@ -606,25 +640,28 @@ class _Transaction:
     def __enter__(self) -> Store:
         if self.open:
             raise RuntimeError("a transaction is already open on this Store; only the outermost caller commits")
-        self.store.run_sql(self._begin)
+        self.store._execute(self._begin, NOTHING)
         self.open = True
         return self.store
 
     def __exit__(self, exc_type: type | None, *exc_info: object) -> None:
         self.open = False
-        if exc_type is None:
-            try:
-                self.store.run_sql("COMMIT")
-            except MetadataError:
-                self._rollback()
-                raise
-        else:
+        if exc_type is not None:
             self._rollback()
+            return
+        try:
+            self.store._execute("COMMIT", NOTHING)
+        except MetadataError:
+            self._rollback()
+            raise
 
     def _rollback(self) -> None:
         # A full disk makes SQLite roll back by itself; then there is nothing left to undo.
         if not self.store.is_sqlite or self.store.cursor.connection.in_transaction:
             self.store.run_sql("ROLLBACK")
+
+
+NOTHING: dict[str, Any] = {}
 
 
 def make_engine(url: sa.URL) -> sa.Engine:
@@ -708,12 +745,12 @@ def _run_row(row: Sequence[Any]) -> RunRow:
 
 
 def _task_row(row: Sequence[Any]) -> TaskRow:
-    values = list(row)
-    for i in TASK_INSTANTS:
-        if values[i] is not None:
-            values[i] = instant(values[i])
-    values[-2] = json.loads(values[-2]) if values[-2] else []
-    return TaskRow(*values)
+    task = TaskRow._make(row)
+    if any(row[TASK_INSTANTS]):
+        values = list(row)
+        values[TASK_INSTANTS] = [instant(value) for value in row[TASK_INSTANTS]]
+        task = TaskRow._make(values)
+    return task._replace(skips=json.loads(task.skips)) if task.skips else task  # type: ignore[arg-type]
 
 
 def this_process() -> tuple[str, int]:

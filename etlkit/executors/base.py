@@ -12,6 +12,9 @@ class Executor:
     by `poll`; a task instance that it never speaks of again is found when the scheduler starts anew.
     """
 
+    in_process = False
+    """Whether an attempt begins the moment it is submitted: then the scheduler's own transaction begins it."""
+
     def start(self, runner: TaskRunner) -> None:
         """Get ready; `runner` runs attempts in this process, and says with which database, clock and logs."""
 

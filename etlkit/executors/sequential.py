@@ -11,6 +11,8 @@ from etlkit.runtime import Result, TaskRunner, Work
 class SequentialExecutor(Executor):
     """Runs each attempt inside `poll`, one per call; its one slot makes priorities visible."""
 
+    in_process = True
+
     def __init__(self) -> None:
         self._queue: deque[Work] = deque()
 
@@ -24,7 +26,7 @@ class SequentialExecutor(Executor):
         self._queue.append(work)
 
     def poll(self) -> list[Result]:
-        return [self._runner.run(self._queue.popleft())] if self._queue else []
+        return [self._runner.carry_out(self._queue.popleft())] if self._queue else []
 
     @property
     def in_flight(self) -> int:
