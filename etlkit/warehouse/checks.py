@@ -1,0 +1,104 @@
+"""Data checks: what must hold of a table, each as a query for the rows that break it.
+
+A check is data: a name and a query in which `{table}` stands for the table under check. It holds when the query returns
+no row. The same checks serve as input checks (on the new rows), as output checks (on the table that a merge made, while
+the old one is still there) and on their own:
+
+>>> import duckdb
+>>> con = duckdb.connect()
+>>> _ = con.execute("CREATE TABLE daily AS SELECT 'JFK' AS airport, -9.0 AS tmin, -12.0 AS tmax")
+>>> check(con, "daily", row_count(1, 3), unique("airport"), not_null("tmin"))
+>>> check(con, "daily", every("tmin <= tmax"))
+Traceback (most recent call last):
+    ...
+etlkit.errors.CheckFailed: check every(tmin <= tmax) does not hold in "daily": rows=1, airport='JFK', tmin=..., tmax=...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from etlkit.errors import CheckFailed
+from etlkit.warehouse.sql import Result, Statement, columns, quoted
+
+
+@dataclass(frozen=True)
+class Check:
+    """A name, and a query that returns the rows that break the check; `{table}` in it is the table under check."""
+
+    name: str
+    query: str
+
+    def on(self, table: str, step: str, what: str | None = None) -> Statement:
+        """The statement that checks `table` (a quoted name), which the error calls `what`."""
+
+        def objection(result: Result) -> CheckFailed | None:
+            if not result.rows:
+                return None
+            found = ", ".join(f"{name}={value!r}" for name, value in result.example().items())
+            message = f"check {self.name} does not hold in {what or table}: {found}"
+            return CheckFailed(message, check=self.name, found=result.rows)
+
+        return Statement(step, self.query.replace("{table}", table), objection=objection)
+
+
+def row_count(minimum: int = 0, maximum: int | None = None) -> Check:
+    """The table has at least `minimum` and at most `maximum` rows."""
+    outside = f"count(*) < {int(minimum)}" + (f" OR count(*) > {int(maximum)}" if maximum is not None else "")
+    upper = "" if maximum is None else f", {maximum}"
+    return Check(f"row_count({minimum}{upper})", f"SELECT count(*) AS rows FROM {{table}}\nHAVING {outside}")
+
+
+def unique(*key: str) -> Check:
+    """No two rows have the same `key` (one column or several)."""
+    names = columns(key)
+    duplicated = f"SELECT count(*) OVER () AS duplicated, count(*) AS rows, {names}\nFROM {{table}}"
+    return Check(f"unique({', '.join(key)})", f"{duplicated}\nGROUP BY {names} HAVING count(*) > 1\nLIMIT 1")
+
+
+def not_null(*names: str) -> Check:
+    """None of these columns is NULL in any row."""
+    nulls = " OR ".join(f"{quoted(name)} IS NULL" for name in names)
+    return _rows_where(f"not_null({', '.join(names)})", nulls)
+
+
+def every(condition: str) -> Check:
+    """An SQL condition holds in every row; as in SQL's own CHECK, NULL (not known) does not break it."""
+    return _rows_where(f"every({condition})", f"NOT ({condition})")
+
+
+def no_rows(query: str) -> Check:
+    """A query of your own for the rows that break the check; `{table}` in it is the table under check.
+
+    >>> no_rows("SELECT airport FROM {table} GROUP BY airport HAVING count(*) < 24").name
+    'no_rows(SELECT airport FROM {table} GROUP BY airport HAVING count(*) < 24)'
+    """
+    return Check(f"no_rows({query})", query)
+
+
+def is_true(query: str) -> Check:
+    """A query of your own that returns one value, which must be true.
+
+    >>> print(is_true("SELECT avg(tmin) < 60 FROM {table}").query)
+    SELECT holds FROM (SELECT (SELECT avg(tmin) < 60 FROM {table}) AS holds)
+    WHERE holds IS NOT TRUE
+    """
+    return Check(f"is_true({query})", f"SELECT holds FROM (SELECT ({query}) AS holds)\nWHERE holds IS NOT TRUE")
+
+
+def check(con: Any, table: str | tuple[str, ...], *checks: Check) -> None:
+    """Check a table of the warehouse; the first check that does not hold is raised as CheckFailed."""
+    from etlkit.warehouse.duck import backend
+
+    database = backend(con)
+    name = database.find(table).sql
+    for each in checks:
+        statement = each.on(name, "check")
+        error = statement.objection(database.execute(statement.sql)) if statement.objection else None
+        if error:
+            raise error
+
+
+def _rows_where(name: str, broken: str) -> Check:
+    return Check(name, f"SELECT count(*) OVER () AS rows, * FROM {{table}}\nWHERE {broken}\nLIMIT 1")

@@ -1,0 +1,188 @@
+"""What the merge must know about DuckDB; what is the same in every SQL database is in `recipe.py`.
+
+A second database is a second class with the attributes and methods of `DuckDB`, and a line in `backend`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import duckdb
+
+from etlkit.errors import WarehouseError, nearest
+from etlkit.warehouse.rows import Source, described, opened
+from etlkit.warehouse.sql import Column, Result, Statement, Table, literal, quoted
+
+EXAMPLES = 5  # rows that the error of a check carries
+IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^\s".(]+)'
+NAME = rf"{IDENTIFIER}(?:\.{IDENTIFIER})*"
+
+
+def backend(con: Any) -> DuckDB:
+    """The database behind a connection."""
+    if isinstance(con, duckdb.DuckDBPyConnection):
+        return DuckDB(con)
+    raise WarehouseError(f"a {type(con).__name__} is not a warehouse; pass a DuckDB connection, as of connect(path)")
+
+
+class DuckDB:
+    """A DuckDB connection, and the questions that a merge asks it."""
+
+    Error = duckdb.Error
+    row_id = "rowid"  # the pseudo-column that tells two equal rows apart
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self.con = con
+
+    def execute(self, sql: str) -> Result:
+        """Run one statement and return its first rows; for a change, that is the number of rows it changed."""
+        cursor = self.con.execute(sql)
+        return Result(tuple(column[0] for column in cursor.description or ()), cursor.fetchmany(EXAMPLES))
+
+    def in_transaction(self) -> bool:
+        """Whether the caller has a transaction open, which gives two statements the same transaction id.
+
+        Trying BEGIN would tell too, but abort that transaction.
+        """
+        try:
+            return self._ask("SELECT txid_current()") == self._ask("SELECT txid_current()")
+        except duckdb.TransactionException:  # aborted, and waiting for its ROLLBACK
+            return True
+
+    def roll_back(self) -> None:
+        """End the transaction; a COMMIT that failed has ended it already."""
+        try:
+            self.con.rollback()
+        except duckdb.TransactionException as error:
+            if "no transaction is active" not in str(error):
+                raise
+
+    def open_rows(self, new_rows: Any, table: Table) -> AbstractContextManager[Source]:
+        """The new rows as something that can follow FROM."""
+        return opened(self.con, new_rows, table)
+
+    def find(self, table: str | Sequence[str]) -> Table:
+        """The table that a name means: `"daily"`, `"schema.daily"`, or a sequence of parts.
+
+        Names are taken literally, without quotes; a text that is a table's whole name is that table, dots and all.
+        """
+        readings = [(table,), tuple(table.rsplit(".", 2))] if isinstance(table, str) else [tuple(table)]
+        for parts in readings:
+            if found := self._look_up(parts):
+                self._refuse_hidden(found)
+                return found
+        raise WarehouseError(self._not_found(readings[-1]))
+
+    def refuse_unfit(self, table: Table) -> None:
+        """Refuse a table that cannot be merged into safely, or beside which a helper table's name is taken."""
+        if self._ask("SELECT readonly FROM duckdb_databases() WHERE database_name = ?", table.catalog):
+            raise WarehouseError(f"{table.sql} cannot be changed: its database was opened read-only")
+        if any(column.name.lower() == self.row_id for column in table.columns):
+            raise WarehouseError(f"{table.sql} has a column 'rowid', which hides the one that DuckDB has; rename it")
+        if " COLLATE " in table.definition:
+            raise WarehouseError(
+                f"{table.sql} has a COLLATE, by which DuckDB takes different keys for equal; remove it"
+            )
+        taken = (
+            "SELECT table_name FROM information_schema.tables WHERE list_contains(?, table_name)"
+            " AND (table_catalog = 'temp' OR (table_catalog = ? AND table_schema = ?))"
+        )
+        if found := self._all(taken, table.helpers(), table.catalog, table.schema):
+            raise WarehouseError(
+                f"the merge needs the name {quoted(*found[0])}, which is taken; drop or rename that one"
+            )
+
+    # -- drop-rename: a table like the old one -------------------------------------------------------------------
+
+    def before_rename(self, table: Table) -> list[Statement]:
+        """The statement that makes an empty table like `table`; refused when DROP and RENAME would break something."""
+        self._refuse_drop(table)
+        create = re.sub(
+            rf"^CREATE (TEMP )?TABLE {NAME}", lambda _: f"CREATE TABLE {table.next}", table.definition.rstrip(";")
+        )
+        return [Statement("swap", create)]
+
+    def after_rename(self, table: Table) -> list[Statement]:
+        """The statements that give the new table its name, and back its indexes and comments."""
+        where = "WHERE database_name = ? AND schema_name = ? AND table_name = ?"
+        indexes = self._all(f"SELECT sql FROM duckdb_indexes() {where} ORDER BY index_oid", *table.full)
+        noted = self._all(f"SELECT comment FROM duckdb_tables() {where} AND comment IS NOT NULL", *table.full)
+        notes = self._all(
+            f"SELECT column_name, comment FROM duckdb_columns() {where} AND comment IS NOT NULL ORDER BY column_index",
+            *table.full,
+        )
+        on = re.compile(rf"^(CREATE (?:UNIQUE )?INDEX {IDENTIFIER} ON ){NAME}")
+        texts = [
+            f"ALTER TABLE {table.next} RENAME TO {quoted(table.name)}",
+            *(on.sub(lambda match: match[1] + table.sql, sql.rstrip(";")) for (sql,) in indexes),
+            *(f"COMMENT ON TABLE {table.sql} IS {literal(text)}" for (text,) in noted),
+            *(f"COMMENT ON COLUMN {table.sql}.{quoted(name)} IS {literal(text)}" for name, text in notes),
+        ]
+        return [Statement("swap", text) for text in texts]
+
+    def _refuse_drop(self, table: Table) -> None:
+        """DuckDB's RENAME leaves a foreign key pointing at the old name, and its DROP takes the triggers along."""
+        foreign = self._all(
+            "SELECT table_name FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY'"
+            " AND database_name = ? AND schema_name = ? AND ? IN (table_name, referenced_table)",
+            *table.full,
+        )
+        triggers = self._all(
+            "SELECT trigger_name FROM duckdb_triggers() WHERE database_name = ? AND schema_name = ? AND table_name = ?",
+            *table.full,
+        )
+        kept = [f"the foreign key of {quoted(*row)}" for row in foreign] + [
+            f"trigger {quoted(*row)}" for row in triggers
+        ]
+        if kept:
+            raise WarehouseError(f"DROP and RENAME of {table.sql} would lose {kept[0]}; use swap='delete-insert'")
+
+    # -- the catalog ---------------------------------------------------------------------------------------------
+
+    def _look_up(self, parts: Sequence[str]) -> Table | None:
+        if not 1 <= len(parts) <= 3:
+            return None
+        catalog, schema, name = (None,) * (3 - len(parts)) + tuple(parts)
+        found = self._all(
+            "SELECT database_name, schema_name, table_name, sql FROM duckdb_tables()"
+            " WHERE lower(table_name) = lower(?) AND lower(schema_name) = lower(coalesce(?, current_schema()))"
+            " AND lower(database_name) = lower(coalesce(?, current_database()))",
+            name, schema, catalog,
+        )  # fmt: skip
+        if not found:
+            return None
+        *full, definition = found[0]
+        return Table(full[0], full[1], tuple(full[-len(parts) :]), self._columns(full), definition)
+
+    def _columns(self, full: Sequence[str]) -> tuple[Column, ...]:
+        """The columns that can be written; a generated one is computed."""
+        types = {column.name: column.type for column in described(self.con, quoted(*full))}
+        found = self._all(
+            "SELECT column_name, is_nullable FROM duckdb_columns()"
+            " WHERE database_name = ? AND schema_name = ? AND table_name = ? AND NOT is_generated"
+            " ORDER BY column_index",
+            *full,
+        )
+        return tuple(Column(name, types[name], nullable) for name, nullable in found)
+
+    def _refuse_hidden(self, table: Table) -> None:
+        hiding = "SELECT 1 FROM information_schema.tables WHERE table_catalog = 'temp' AND lower(table_name) = lower(?)"
+        if len(table.path) < 3 and table.catalog != "temp" and self._all(hiding, table.name):
+            full = ".".join(table.full)
+            raise WarehouseError(f"a temporary table or view hides {table.sql}; drop it, or say {full!r}")
+
+    def _not_found(self, parts: Sequence[str]) -> str:
+        name = ".".join(parts)
+        kinds = dict(self._all("SELECT table_name, table_type FROM information_schema.tables"))
+        if kinds.get(parts[-1]) == "VIEW":
+            return f"{name!r} is a view; a merge changes a table"
+        return f"no table is called {name!r}{nearest(parts[-1], list(kinds)) or '; create it first: CREATE TABLE'}"
+
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return self.con.execute(sql, values).fetchall()
+
+    def _ask(self, sql: str, *values: object) -> Any:
+        return self._all(sql, *values)[0][0]
