@@ -352,8 +352,8 @@ class Scheduler:
         return self._queues[entry.dag.dag_id]
 
     def _queue_for(self, run: RunRow) -> RunQueue:
-        """The queue whose limit counts for a run: its backfill's, or its DAG's."""
-        return self._queues[run.dag_id if run.backfill_id is None else run.backfill_id]
+        """The queue whose limit counts for a run: its backfill's while that is not complete, else its DAG's."""
+        return self._queues.get(run.backfill_id) or self._queues[run.dag_id]
 
     def _queue_run(self, run: RunRow) -> None:
         self._queue_for(run).waiting.append(run)

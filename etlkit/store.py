@@ -91,13 +91,28 @@ class TaskRow(NamedTuple):
 
 
 class BackfillRow(NamedTuple):
-    """One row of `backfill`, as the scheduler needs it."""
+    """One row of `backfill`; `completed_at` is None while it has runs to do."""
 
     id: int
     dag_id: str
+    from_date: datetime
+    to_date: datetime
+    reprocess_behavior: str
     max_active_runs: int
     is_paused: bool
-    created_at: datetime | None
+    created_at: datetime
+    completed_at: datetime | None
+
+
+class SlotHolder(NamedTuple):
+    """A task instance that is queued or running, and so holds slots of its pool."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    pool: str
+    pool_slots: int
 
 
 def _set_state_sql(queued: bool, finished: bool, from_none: bool) -> str:
@@ -335,9 +350,13 @@ class Store:
         return _run_row(row) if row else None
 
     def last_scheduled_run(self, dag_id: str) -> RunRow | None:
-        """The newest run that the schedule itself created: where the timetable goes on from."""
+        """The newest run that the schedule itself created: where the timetable goes on from.
+
+        One that a backfill has taken over since is known by its run_id.
+        """
         row = self.run_sql(
-            f"""SELECT {RUN_COLUMNS} FROM dag_run WHERE dag_id = :dag_id AND run_type = 'scheduled'
+            f"""SELECT {RUN_COLUMNS} FROM dag_run
+                WHERE dag_id = :dag_id AND (run_type = 'scheduled' OR substr(run_id, 1, 11) = 'scheduled__')
                 ORDER BY logical_date DESC LIMIT 1""",
             {"dag_id": dag_id},
         ).fetchone()
@@ -409,17 +428,39 @@ class Store:
         self.run_sql(
             """UPDATE dag_run SET backfill_id = :backfill_id, run_type = 'backfill', conf = COALESCE(:conf, conf)
                WHERE id = :id""",
-            {"backfill_id": backfill_id, "id": run_pk, "conf": json.dumps(conf) if conf else None},
+            {"backfill_id": backfill_id, "id": run_pk, "conf": None if conf is None else json.dumps(conf)},
         )
+
+    def backfill(self, backfill_id: int) -> BackfillRow | None:
+        """One backfill."""
+        return next(iter(self._backfills("id = :id", {"id": backfill_id})), None)
+
+    def backfills(self, dag_id: str | None = None) -> list[BackfillRow]:
+        """All backfills, oldest first; of one DAG, or all."""
+        return self._backfills("dag_id = :dag_id", {"dag_id": dag_id}) if dag_id else self._backfills("1 = 1", {})
 
     def open_backfills(self, dag_id: str | None = None) -> list[BackfillRow]:
         """Backfills that are not complete; of one DAG, or all."""
+        same_dag = "AND dag_id = :dag_id" if dag_id else ""
+        return self._backfills(f"completed_at IS NULL {same_dag}", {"dag_id": dag_id} if dag_id else {})
+
+    def _backfills(self, where: str, values: Mapping[str, Any]) -> list[BackfillRow]:
         rows = self.run_sql(
-            f"""SELECT {", ".join(BackfillRow._fields)} FROM backfill
-                WHERE completed_at IS NULL {"AND dag_id = :dag_id" if dag_id else ""} ORDER BY id""",
-            {"dag_id": dag_id} if dag_id else {},
+            f"SELECT {', '.join(BackfillRow._fields)} FROM backfill WHERE {where} ORDER BY id", values
         ).fetchall()
-        return [BackfillRow(*row[:-1], instant(row[-1])) for row in rows]
+        return [
+            BackfillRow(*row[:2], instant(row[2]), instant(row[3]), *row[4:6], bool(row[6]), *map(instant, row[7:]))  # type: ignore[arg-type]
+            for row in rows
+        ]
+
+    def backfill_states(self, backfill_id: int) -> dict[str, int]:
+        """How many of the runs that a backfill made or took over are in each state."""
+        rows = self.run_sql(
+            """SELECT r.state, COUNT(*) FROM backfill_dag_run b JOIN dag_run r ON r.id = b.dag_run_id
+               WHERE b.backfill_id = :id GROUP BY r.state""",
+            {"id": backfill_id},
+        ).fetchall()
+        return dict(rows)
 
     def set_backfill_paused(self, backfill_id: int, paused: bool) -> None:
         """Pause or go on: what runs goes on, nothing new starts."""
@@ -427,8 +468,11 @@ class Store:
         self.touched()
 
     def complete_backfill(self, backfill_id: int, now: datetime) -> None:
-        """All of its runs are finished."""
-        self.run_sql("UPDATE backfill SET completed_at = :now WHERE id = :id", {"now": now, "id": backfill_id})
+        """All of its runs are finished, or it is given up; nothing changes if it was complete before."""
+        self.run_sql(
+            "UPDATE backfill SET completed_at = :now WHERE id = :id AND completed_at IS NULL",
+            {"now": now, "id": backfill_id},
+        )
 
     # --- task instances ---
 
@@ -550,6 +594,15 @@ class Store:
             {"run_pk": run_pk},
         ).fetchall()
         return [(*row[:4], instant(row[4]), instant(row[5]), row[6]) for row in rows]
+
+    def slot_holders(self) -> list[SlotHolder]:
+        """Every task instance that is queued or running, longest waiting first."""
+        rows = self.run_sql(
+            """SELECT r.dag_id, r.run_id, t.task_id, t.map_index, t.pool, t.pool_slots
+               FROM dag_run r JOIN task_instance t ON t.dag_run_id = r.id
+               WHERE r.state IN ('queued', 'running') AND t.state IN ('queued', 'running') ORDER BY t.queued_at, t.id"""
+        ).fetchall()
+        return [SlotHolder(*row) for row in rows]
 
     def lost_attempts(self) -> list[TaskRow]:
         """Task instances that were queued or running: after a crash, those whose process is gone."""
