@@ -17,9 +17,11 @@ Names and arguments are those of Airflow 3 (`airflow.sdk`).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 
 _dag_stack: list[DAG] = []
 _group_stack: list[TaskGroup] = []
+_collectors: list[list[DAG]] = []
 
 DAG_ONLY_ARGUMENTS = frozenset(
     {
@@ -680,6 +683,7 @@ class DAG(metaclass=CheckedArguments):
         self.allowed_run_types = None if allowed_run_types is None else frozenset(map(str, allowed_run_types))
         self.fail_fast = fail_fast
         self.fileloc: str | None = None
+        self.written_in = running_module()
         self.graph = nx.DiGraph(name=dag_id)
         self.task_dict: dict[str, BaseOperator] = {}
         self.task_groups: dict[str, TaskGroup] = {}
@@ -782,6 +786,8 @@ class DAG(metaclass=CheckedArguments):
         _dag_stack.pop()
         if exc_type is None:
             self.topological_order()
+            for entered in _collectors:
+                entered.append(self)
 
     # looking
 
@@ -854,6 +860,32 @@ class DAG(metaclass=CheckedArguments):
 def current_dag() -> DAG | None:
     """The DAG of the innermost `with DAG` block, if any."""
     return _dag_stack[-1] if _dag_stack else None
+
+
+@contextlib.contextmanager
+def entered_dags() -> Iterator[list[DAG]]:
+    """A list that fills with the DAGs whose `with` block ends inside this one: a DAG file need not name its DAG.
+
+    >>> with entered_dags() as found:
+    ...     with DAG("nameless"):
+    ...         _ = BaseOperator(task_id="a")
+    >>> found
+    [<DAG nameless: 1 tasks, None>]
+    """
+    entered: list[DAG] = []
+    _collectors.append(entered)
+    try:
+        yield entered
+    finally:
+        _collectors.pop()
+
+
+def running_module() -> str | None:
+    """The name of the module whose top-level code is running: what it makes is its own, whoever helps it."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame and frame.f_globals.get("__name__")
 
 
 def current_group(dag: DAG | None = None) -> TaskGroup | None:
