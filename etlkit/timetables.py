@@ -284,20 +284,57 @@ class CronTicks:
         return self.before(self.at_or_before(now))
 
 
-@lru_cache(maxsize=4096)  # a walk along the ticks asks for each of them two or three times
-def _tick(expression: str, zone: tzinfo, at: datetime, side: Literal["after", "before"]) -> datetime:
-    from croniter import CroniterBadDateError
+Side: TypeAlias = Literal["after", "before"]
 
-    cron = copy(_parse(expression))  # a croniter remembers its place: one of our own, so that threads do not meet
-    search = cron.get_next if side == "after" else cron.get_prev
+
+@lru_cache(maxsize=4096)  # a walk along the ticks asks for each of them two or three times
+def _tick(expression: str, zone: tzinfo, at: datetime, side: Side) -> datetime:
     wall = at.astimezone(zone).replace(tzinfo=None)
     try:
-        found = search(datetime, start_time=wall)
-    except (CroniterBadDateError, OverflowError):
-        raise TimetableError(f"cron {expression!r} names no date {side} {at:%Y-%m-%d}; correct its date") from None
-    if cron.expanded[1] == ["*"]:  # every hour: by elapsed time
+        found = _search(expression, wall, side)
+    except OverflowError:
+        found = None
+    if found is None:
+        raise TimetableError(f"cron {expression!r} names no date {side} {at:%Y-%m-%d}; correct its date fields")
+    if _parse(expression).expanded[1] == ["*"]:  # every hour: by elapsed time
         return at + (found - wall)
     return _second_reading(found, zone)
+
+
+def _search(expression: str, wall: datetime, side: Side) -> datetime | None:
+    """The nearest wall-clock time that the fields name, or None."""
+    from croniter import CroniterBadDateError
+
+    if times := _times_of_day(expression):
+        return _nearest_time_of_day(times, wall, side)
+    cron = copy(_parse(expression))  # a croniter remembers its place: one of our own, so that threads do not meet
+    search = cron.get_next if side == "after" else cron.get_prev
+    try:
+        return search(datetime, start_time=wall)
+    except CroniterBadDateError:
+        return None
+
+
+def _nearest_time_of_day(times: list[timedelta], wall: datetime, side: Side) -> datetime:
+    """What `_search` finds for a cron that is the same every day, ten times faster."""
+    midnight = wall.replace(hour=0, minute=0, second=0, microsecond=0)
+    if side == "after":
+        days, index = divmod(bisect_right(times, wall - midnight), len(times))
+    else:
+        days, index = divmod(bisect_left(times, wall - midnight) - 1, len(times))
+    return midnight + timedelta(days) + times[index]
+
+
+@lru_cache(maxsize=256)
+def _times_of_day(expression: str) -> list[timedelta]:
+    """The times since midnight of a cron that is the same every day; nothing for any other."""
+    cron = _parse(expression)
+    minutes, hours, *rest = cron.expanded
+    if rest != [["*"]] * 3 or cron.nth_weekday_of_month:
+        return []
+    minutes = range(60) if minutes == ["*"] else minutes
+    hours = range(24) if hours == ["*"] else hours
+    return sorted({timedelta(hours=hour, minutes=minute) for hour in hours for minute in minutes})
 
 
 @lru_cache(maxsize=256)

@@ -497,7 +497,7 @@ NAIVE = datetime(2024, 1, 1)  # noqa: DTZ001
 BAD_INPUT = {
     "a cron that never fires": (
         lambda: timetable_for("0 0 30 2 *", "UTC"),
-        "cron '0 0 30 2 *' names no date after 1970-01-01; correct its date",
+        "cron '0 0 30 2 *' names no date after 1970-01-01; correct its date fields",
     ),
     "a cron with a month too many": (
         lambda: timetable_for("0 0 1 13 *", "UTC"),
@@ -529,7 +529,11 @@ BAD_INPUT = {
     ),
     "a cron of a year that is over": (
         lambda: first(CronTriggerTimetable("0 0 1 1 * 0 2020", timezone="UTC"), utc(2024, 1, 1)),
-        "cron '0 0 1 1 * 0 2020' names no date after 2024-01-01; correct its date",
+        "cron '0 0 1 1 * 0 2020' names no date after 2024-01-01; correct its date fields",
+    ),
+    "a cron at the end of all dates": (
+        lambda: first(MIDNIGHT_UTC, utc(9999, 12, 31)),
+        "cron '0 0 * * *' names no date after 9999-12-31; correct its date fields",
     ),
     "an unknown preset": (
         lambda: timetable_for("@weakly", "UTC"),
