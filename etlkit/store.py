@@ -42,7 +42,7 @@ from etlkit.states import (
 )
 
 BUSY_SECONDS = 30
-"""How long a writer waits for another one before it gives up."""
+"""How long a writer waits for another one before it gives up, unless the URL says so: `sqlite:///etl.db?timeout=5`."""
 
 
 class Conflict(MetadataError):
@@ -140,8 +140,11 @@ class Store:
     """
 
     def __init__(self, url: str = "sqlite://") -> None:
-        self.url = sa.make_url(url)
-        self.engine = make_engine(self.url)
+        try:
+            self.url = sa.make_url(url)
+            self.engine = make_engine(self.url)
+        except (sa.exc.ArgumentError, ImportError) as error:
+            raise MetadataError(f"[database] sql_alchemy_conn names no database that can be used: {error}") from None
         self.dialect = self.engine.dialect
         self.is_sqlite = self.dialect.name == "sqlite"
         self.in_memory = self.is_sqlite and not self.url.database
@@ -727,7 +730,8 @@ def make_engine(url: sa.URL) -> sa.Engine:
         folder = Path(url.database).parent
         if not folder.is_dir():
             raise MetadataError(f"{url.database}: there is no folder {folder}; create it first")
-        engine = sa.create_engine(url, paramstyle="named", connect_args={"timeout": BUSY_SECONDS})
+        patience = {} if "timeout" in url.query else {"timeout": BUSY_SECONDS}
+        engine = sa.create_engine(url, paramstyle="named", connect_args=patience)
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _record: object) -> None:
@@ -765,7 +769,7 @@ SQLITE_ADVICE: Mapping[str, str] = {
     "SQLITE_CORRUPT": "is damaged; restore a backup, or move it away to start anew",
     "SQLITE_READONLY": "is read-only; make it and its folder writable",
     "SQLITE_CANTOPEN": "cannot be opened; check that the folder exists and is writable",
-    "SQLITE_BUSY": f"is held by another process and stayed so for {BUSY_SECONDS} s; stop that process or try again",
+    "SQLITE_BUSY": "is held by another process and stayed so; stop that process or try again",
     "SQLITE_LOCKED": "is locked by another connection; try again",
     "SQLITE_FULL": "cannot grow: the disk is full; free some space and start again, nothing was lost",
     "SQLITE_IOERR": "cannot be read or written; check the disk",
