@@ -84,7 +84,7 @@ class LogStore:
         return len(old)
 
 
-class TryLog(io.TextIOBase):
+class TryLog:
     """The log of one try while it runs; collects `print` and `logging` of whatever runs inside its `with` block."""
 
     def __init__(self, store: LogStore, key: LogKey) -> None:
@@ -95,6 +95,12 @@ class TryLog(io.TextIOBase):
         if self._stream is None:
             self._stream = self._store.stream(self._key)
         return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Nothing is held back: lines are written as they come."""
+
+    def isatty(self) -> bool:
+        return False
 
     def __enter__(self) -> TryLog:
         self._token = _current.set(self)

@@ -65,7 +65,8 @@ VERDICT_STATE: Mapping[Verdict, str] = {
 class UpstreamCounts:
     """How many of a task's direct upstream task instances are in each final state.
 
-    `total` counts them all, also those not finished; `setups` and the two after it count only setup tasks among them.
+    `total` counts them all, also those not finished, and `done` those that will not change any more; `setups` and the two
+    after it count only setup tasks among them.
     """
 
     total: int = 0
@@ -74,6 +75,7 @@ class UpstreamCounts:
     skipped: int = 0
     upstream_failed: int = 0
     removed: int = 0
+    done: int = 0
     setups: int = 0
     setups_success: int = 0
     setups_skipped: int = 0
@@ -97,14 +99,10 @@ class UpstreamCounts:
     def add(self, state: str, *, is_setup: bool = False) -> None:
         """One more upstream task instance reached the final `state`."""
         setattr(self, state, getattr(self, state) + 1)
+        self.done += 1
         if is_setup and state in ("success", "skipped"):
             name = f"setups_{state}"
             setattr(self, name, getattr(self, name) + 1)
-
-    @property
-    def done(self) -> int:
-        """How many will not change any more."""
-        return self.success + self.failed + self.skipped + self.upstream_failed + self.removed
 
     @property
     def all_done(self) -> bool:

@@ -104,6 +104,15 @@ class Outcome(NamedTuple):
     retry: bool = True
 
 
+CALLBACKS = {
+    SUCCESS: "on_success_callback",
+    FAILED: "on_failure_callback",
+    UP_FOR_RETRY: "on_retry_callback",
+    SKIPPED: "on_skipped_callback",
+}
+"""The callbacks that each end of an attempt calls; `on_failure_callback` is not called while tries are left."""
+
+
 class TaskRunner:
     """Runs attempts against one Store and one Clock.
 
@@ -210,12 +219,7 @@ class TaskRunner:
         return Result(work, state, ti.start_date, now, not_before, since, outcome.skips, error_line)
 
     def _call_back(self, task: BaseOperator, context: Context, result: Result, outcome: Outcome) -> None:
-        callbacks = {
-            SUCCESS: task.on_success_callback,
-            FAILED: task.on_failure_callback,
-            UP_FOR_RETRY: task.on_retry_callback,
-            SKIPPED: task.on_skipped_callback,
-        }.get(result.state or "", ())
+        callbacks = getattr(task, CALLBACKS[result.state]) if result.state in CALLBACKS else ()
         if callbacks:
             context.values["exception"] = outcome.error
             run_callbacks(callbacks, context)
@@ -359,7 +363,14 @@ class TaskInstance:
         self.state: str = RUNNING
         self.map_index = work.map_index
         self.try_number, self.max_tries = work.try_number, work.max_tries
-        self.hostname, self.pid = runner.hostname, runner.pid
+
+    @property
+    def hostname(self) -> str:
+        return self._runner.hostname
+
+    @property
+    def pid(self) -> int:
+        return self._runner.pid
 
     @property
     def task(self) -> BaseOperator:

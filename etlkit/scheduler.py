@@ -64,6 +64,7 @@ class ScheduledDag:
 
     def __init__(self, dag: DAG) -> None:
         self.dag = dag
+        self.index = TaskIndex(dag)
         self.forget()
 
     def forget(self) -> None:
@@ -71,11 +72,6 @@ class ScheduledDag:
         self.paused = False
         self.last_interval: DataInterval | None = None
         self.runs: dict[int, ActiveRun] = {}
-
-    @cached_property
-    def index(self) -> TaskIndex:
-        """The DAG's graph as arrays, worked out once."""
-        return TaskIndex(self.dag)
 
     @cached_property
     def minds_the_past(self) -> bool:
@@ -179,15 +175,15 @@ class Scheduler:
 
     def add_dag(self, dag: DAG, *, paused: bool = False) -> None:
         """Look after `dag`; `paused` holds only if the database has never seen it. CycleError if it has a cycle."""
-        dag.topological_order()
         known = self.dags.get(dag.dag_id)
         if known is not None and known.dag is not dag:
             raise DuplicateDagIdFound(dag.dag_id, [d.fileloc for d in (known.dag, dag) if d.fileloc])
+        entry = ScheduledDag(dag)
         with self.store.transaction():
             self.store.register_dag(
                 dag.dag_id, paused=paused, fileloc=dag.fileloc, schedule=dag.timetable.summary, now=self.clock.now()
             )
-        self.dags[dag.dag_id] = ScheduledDag(dag)
+        self.dags[dag.dag_id] = entry
         self._stale = True
 
     def remove_dag(self, dag_id: str) -> None:
@@ -300,12 +296,11 @@ class Scheduler:
             self.listeners.on_tick(now)
         finished, self._finished = self._finished, []
         for run, state in finished:
-            callbacks = run.dag.on_failure_callback if state == "failed" else run.dag.on_success_callback
-            row = run.row._replace(state=state, end_date=now)
-            run_callbacks(
-                callbacks,
-                {"dag": run.dag, "dag_run": DagRun(row), "run_id": row.run_id, "reason": state, **row._asdict()},
-            )
+            callbacks = run.dag.on_failure_callback if state == FAILED else run.dag.on_success_callback
+            if callbacks:
+                row = run.row._replace(state=state, end_date=now)
+                context = {**row._asdict(), "dag": run.dag, "dag_run": DagRun(row), "reason": state}
+                run_callbacks(callbacks, context)
 
     # --- 1: due runs ---
 

@@ -76,31 +76,34 @@ class Slots:
 
     def _limit_reached(self, run: ActiveRun, position: int) -> Hashable:
         """The limit of its run or DAG that keeps the task from starting, if one does."""
-        task = run.index.tasks[position]
         if run.active >= run.dag.max_active_tasks:
             return run.row.id
+        task = run.index.tasks[position]
+        if task.max_active_tis_per_dag is None:
+            return None
         key = (run.row.dag_id, task.task_id)
-        if task.max_active_tis_per_dag is not None and self._active_per_task[key] >= task.max_active_tis_per_dag:
-            return key
-        return None
+        return key if self._active_per_task[key] >= task.max_active_tis_per_dag else None
 
     def hold(self, run: ActiveRun, position: int) -> None:
         """Count the task as active."""
-        task = run.index.tasks[position]
-        self.used[task.pool] += task.pool_slots
-        self._active_per_task[run.row.dag_id, task.task_id] += 1
-        self.active += 1
-        run.active += 1
+        self._count(run, position, 1)
 
     def give_back(self, run: ActiveRun, position: int) -> None:
         """The task is active no more; let the first of those it held up back into line."""
-        task = run.index.tasks[position]
-        key = (run.row.dag_id, task.task_id)
-        self.used[task.pool] -= task.pool_slots
-        self._active_per_task[key] -= 1
-        self.active -= 1
-        run.active -= 1
-        for limit in (run.row.id, key):
-            if self._aside.get(limit):
-                place = heapq.heappop(self._aside[limit])
+        self._count(run, position, -1)
+        if not self._aside:
+            return
+        for limit in (run.row.id, (run.row.dag_id, run.index.tasks[position].task_id)):
+            if waiting := self._aside.get(limit):
+                place = heapq.heappop(waiting)
                 heapq.heappush(self._lines[place.run.index.tasks[place.position].pool], place)
+                if not waiting:
+                    del self._aside[limit]
+
+    def _count(self, run: ActiveRun, position: int, change: int) -> None:
+        task = run.index.tasks[position]
+        self.used[task.pool] += change * task.pool_slots
+        self.active += change
+        run.active += change
+        if task.max_active_tis_per_dag is not None:
+            self._active_per_task[run.row.dag_id, task.task_id] += change
