@@ -935,6 +935,20 @@ def priority_weights(dag: DAG) -> dict[str, int]:
     }
 
 
+def _masks(weights: list[int]) -> dict[int, int]:
+    """For each weight, which tasks have it, one bit each; -1 (every bit) when all have the same.
+
+    >>> _masks([1, 5, 1]), _masks([2, 2])
+    ({1: 5, 5: 2}, {2: -1})
+    """
+    if len(set(weights)) == 1:
+        return {weights[0]: -1}
+    masks = {weight: bytearray(len(weights) // 8 + 1) for weight in weights}
+    for bit, weight in enumerate(weights):
+        masks[weight][bit // 8] |= 1 << bit % 8
+    return {weight: int.from_bytes(mask, "little") for weight, mask in masks.items()}
+
+
 def _reachable_weight(dag: DAG, order: list[str], nearer: Mapping, farther: Mapping, rule: str) -> dict[str, int]:
     """The weight that can be reached from each task with this rule, walking so that neighbours come first.
 
@@ -943,21 +957,20 @@ def _reachable_weight(dag: DAG, order: list[str], nearer: Mapping, farther: Mapp
     """
     if not any(task.weight_rule == rule for task in dag.task_dict.values()):
         return {}
-    masks: dict[int, int] = {}
+    tasks = [dag.task_dict[task_id] for task_id in order]
+    masks = _masks([task.priority_weight for task in tasks])
     reached: dict[str, int] = {}
     waiting = {task_id: len(farther[task_id]) for task_id in order}
     totals: dict[str, int] = {}
-    for bit, task_id in enumerate(order):
+    for bit, (task_id, task) in enumerate(zip(order, tasks, strict=True)):
         bits = 0
         for neighbour in nearer[task_id]:
             bits |= reached[neighbour]
             waiting[neighbour] -= 1
             if not waiting[neighbour]:
                 del reached[neighbour]
-        task = dag.task_dict[task_id]
         if task.weight_rule == rule:
             totals[task_id] = sum(weight * (bits & mask).bit_count() for weight, mask in masks.items())
-        masks[task.priority_weight] = masks.get(task.priority_weight, 0) | (1 << bit)
         if waiting[task_id]:
             reached[task_id] = bits | (1 << bit)
     return totals
