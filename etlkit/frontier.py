@@ -27,7 +27,7 @@ from typing import NamedTuple
 import networkx as nx
 
 from etlkit.dag import DAG, BaseOperator, priority_weights
-from etlkit.rules import RUN, TRIGGER_RULES, VERDICT_STATE, WAIT, UpstreamCounts, Verdict, evaluate
+from etlkit.rules import RUN, TRIGGER_RULES, VERDICT_STATE, WAIT, UpstreamCounts, Verdict, always, evaluate
 from etlkit.states import FINISHED
 
 
@@ -49,7 +49,7 @@ class TaskIndex:
         where = self.position
         self.upstream = [[where[t] for t in dag.graph.pred[task_id]] for task_id in self.ids]
         self.downstream = [[where[t] for t in dag.graph.succ[task_id]] for task_id in self.ids]
-        self.rules = [task.trigger_rule for task in self.tasks]
+        self.rules = [TRIGGER_RULES[task.trigger_rule] for task in self.tasks]
         self.setups = self._setups()
 
     def __len__(self) -> int:
@@ -110,10 +110,7 @@ class Frontier:
             for i, above in enumerate(index.upstream)
             if states[i] is None
             and (
-                not above
-                or index.rules[i] == "always"
-                or i in index.setups
-                or any(states[k] in FINISHED for k in above)
+                not above or index.rules[i] is always or i in index.setups or any(states[k] in FINISHED for k in above)
             )
         ]
 
@@ -145,11 +142,10 @@ class Frontier:
 
     def verdict(self, i: int) -> Verdict:
         """What the trigger rule of position `i` says now."""
-        setups = self.index.setups.get(i)
         rule = self.index.rules[i]
-        if setups:
-            return evaluate(rule, self.counts(i), [self.states[s] for s in setups])
-        return TRIGGER_RULES[rule](self.counts(i)) if self.index.upstream[i] else RUN
+        if i in self.index.setups:
+            return evaluate(rule.__name__, self.counts(i), [self.states[s] for s in self.index.setups[i]])
+        return rule(self.counts(i)) if self.index.upstream[i] else RUN
 
     def decide(self, candidates: Iterable[int]) -> Decisions:
         """Apply the rules to `candidates` and to everything that follows from them.

@@ -439,10 +439,8 @@ class Scheduler:
             if run.row.id not in self._active or self._is_held(run):
                 continue
             candidates, run.candidates = run.candidates, []
-            for position in sorted(run.ruled_out):
-                if run.frontier.states[position] not in FINISHED | ACTIVE:
-                    candidates += self._settle(run, position, SKIPPED, now, "a branch or short circuit went past it")
-            run.ruled_out.clear()
+            if run.ruled_out:
+                candidates += self._skip_ruled_out(run, now)
             runnable, settled = run.frontier.decide(candidates)
             for position, state in settled:
                 self._note(run, position, None, state, now, self._rule_in_words(run, position))
@@ -451,6 +449,15 @@ class Scheduler:
                 self._make_ready_unless_held_by_past(run, position, now)
             if not run.open:
                 self._done.add(run.row.id)
+
+    def _skip_ruled_out(self, run: ActiveRun, now: datetime) -> list[int]:
+        """Skip what a branch, a short circuit or fail_fast decided against; the positions that this may decide."""
+        candidates: list[int] = []
+        for position in sorted(run.ruled_out):
+            if run.frontier.states[position] not in FINISHED | ACTIVE:
+                candidates += self._settle(run, position, SKIPPED, now, "a branch or short circuit went past it")
+        run.ruled_out.clear()
+        return candidates
 
     def _is_held(self, run: ActiveRun) -> bool:
         """Whether its DAG is paused; a backfill goes on all the same, since somebody asked for it."""
@@ -643,4 +650,4 @@ class Scheduler:
     def _rule_in_words(self, run: ActiveRun, position: int) -> str:
         if not self.listeners or not run.index.upstream[position]:
             return ""
-        return explain(run.index.rules[position], run.frontier.counts(position))
+        return explain(run.index.tasks[position].trigger_rule, run.frontier.counts(position))
