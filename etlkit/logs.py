@@ -115,11 +115,15 @@ class TryLog:
 
 
 class TryLogHandler(logging.Handler):
-    """Sends log records to the log of the try that is running, if one is."""
+    """Sends log records to the log of the try that is running; outside of tries it is as if it were not there."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = _current.get()
-        if log is not None:
+        log, otherwise = _current.get(), logging.lastResort
+        if log is None and otherwise is not None and logging.root.handlers == [self]:
+            # Python prints warnings by itself only while the root logger has no handler at all.
+            if record.levelno >= otherwise.level:
+                otherwise.handle(record)
+        elif log is not None:
             with contextlib.suppress(ValueError):  # the log is closed: a thread outlived its try
                 log.write(self.format(record) + "\n")
 
