@@ -1,0 +1,278 @@
+"""TaskFlow: DAGs, groups and tasks written as functions.
+
+Calling a function under `@task` while a DAG is written makes a task of it and gives its result before there is one, an
+`XComArg`. Passing that to another task draws the edge between them.
+
+>>> from etlkit.dag import DAG
+>>> @dag(schedule=None)
+... def weather():
+...     @task
+...     def extract(airport):
+...         return [39.0, 41.0]
+...
+...     @task(retries=2)
+...     def mean(temperatures):
+...         return sum(temperatures) / len(temperatures)
+...
+...     for airport in ("EWR", "JFK"):
+...         mean(extract(airport))
+>>> sorted(weather().graph.edges)
+[('extract', 'mean'), ('extract__1', 'mean__1')]
+
+Names and meanings are those of `airflow.sdk`: `@dag`, `@task`, `@task.branch`, `@task.short_circuit`, `@task.sensor`,
+`@task.bash`, `@task_group`, `.override(...)`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from etlkit.arguments import parameters_of
+from etlkit.dag import (
+    DAG,
+    BaseOperator,
+    TaskGroup,
+    XComArg,
+    current_context,
+    get_current_context,
+    home_of,
+)
+from etlkit.errors import DagError, nearest
+from etlkit.operators.bash import BashOperator
+from etlkit.operators.python import (
+    CONTEXT_KEYS,
+    OWN_KEYS,
+    BranchPythonOperator,
+    PythonOperator,
+    ShortCircuitOperator,
+    call_function,
+)
+from etlkit.sensors.python import PythonSensor
+
+__all__ = ["current_context", "dag", "get_current_context", "task", "task_group"]
+
+
+class DecoratedBashOperator(BashOperator):
+    """Calls a function, as a PythonOperator does, and runs the bash command that it returns."""
+
+    template_fields: ClassVar[Sequence[str]] = ("op_args", "op_kwargs", "env", "cwd")
+    template_ext: ClassVar[Sequence[str]] = ()
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., str],
+        op_args: Sequence[Any] = (),
+        op_kwargs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(bash_command="", **kwargs)
+        self.python_callable, self.op_args, self.op_kwargs = python_callable, op_args, op_kwargs or {}
+
+    def execute(self, context: Mapping[str, Any]) -> Any:
+        return self.run_command(call_function(self.python_callable, self.op_args, self.op_kwargs, context), context)
+
+
+class TaskFactory:
+    """A function under `@task`: call it while a DAG is written, and it becomes a task.
+
+    `function` is the function itself, for calling it as one: in a test, or inside another task.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], operator: type[BaseOperator], decorator: str, arguments: Mapping[str, Any]
+    ) -> None:
+        if not callable(function):
+            raise DagError(f"{decorator} goes above a function, not above {function!r}")
+        functools.update_wrapper(self, function)
+        self.function, self.operator, self.decorator, self.arguments = function, operator, decorator, dict(arguments)
+        self.signature = inspect.signature(function)
+        self._check()
+        self.arguments.setdefault("task_id", self.name)
+        self.arguments.setdefault("doc_md", function.__doc__)
+        if not issubclass(operator, PythonSensor):
+            self.arguments.setdefault("multiple_outputs", returns_mapping(function))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> XComArg:
+        self.bind(args, kwargs)
+        arguments = dict(self.arguments)
+        dag, group = home_of(arguments.get("dag"), arguments.get("task_group"))
+        if dag is not None:
+            arguments["task_id"] = dag.free_id(arguments["task_id"], group)
+        made = self.operator(python_callable=self.function, op_args=args, op_kwargs=kwargs, **arguments)
+        return made.output
+
+    def override(self, **arguments: Any) -> TaskFactory:
+        """The same function with other arguments for its task: `f.override(task_id="g", retries=2)(…)`."""
+        return TaskFactory(self.function, self.operator, self.decorator, {**self.arguments, **arguments})
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """DagError unless the function can be called with these arguments and what the context fills in."""
+        try:
+            given = self.signature.bind_partial(*args, **kwargs).arguments
+        except TypeError as error:
+            raise DagError(f"{self.name}{self.signature}: {error}") from None
+        for position, (name, parameter) in enumerate(self.signature.parameters.items()):
+            filled = name in CONTEXT_KEYS
+            if filled and position < len(args) and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                raise DagError(
+                    f"{self.name}(): {name!r} comes from the context; leave it out, or pass it as {name}=..."
+                )
+            variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if not (filled or variadic or name in given or name in OWN_KEYS) and parameter.default is parameter.empty:
+                raise DagError(f"{self.name}{self.signature}: missing a required argument: {name!r}")
+
+    def _check(self) -> None:
+        if next(iter(self.signature.parameters), None) == "self":
+            raise DagError(f"{self.decorator}: {self.name}() is a method; it can only be a function")
+        for name, parameter in self.signature.parameters.items():
+            if name in CONTEXT_KEYS and parameter.default not in (None, parameter.empty):
+                raise DagError(f"{self.name}(): {name!r} comes from the context; its default can only be None")
+        known = parameters_of(self.operator).all.keys() - {"python_callable", "op_args", "op_kwargs"}
+        for argument in self.arguments.keys() - known:
+            raise DagError(
+                f"{self.decorator} of {self.name}() has no argument {argument!r}{nearest(argument, sorted(known))}"
+            )
+
+    def __repr__(self) -> str:
+        return f"<{self.decorator} {self.name}{self.signature}>"
+
+
+def returns_mapping(function: Callable[..., Any]) -> bool:
+    """Whether a function is annotated to return a dict: its keys then become XComs of their own.
+
+    >>> def extremes() -> dict[str, float]: ...
+    >>> returns_mapping(extremes)
+    True
+    """
+    written = getattr(function, "__annotations__", {}).get("return")
+    try:
+        hints = typing.get_type_hints(_Returning(written), getattr(function, "__globals__", {}))
+    except (NameError, TypeError):  # a name that exists only for type checkers
+        return False
+    kind = typing.get_origin(hints["return"]) or hints["return"]
+    return isinstance(kind, type) and issubclass(kind, Mapping)
+
+
+class _Returning:
+    def __init__(self, annotation: Any) -> None:
+        self.__annotations__ = {"return": annotation}
+
+
+class TaskDecorator:
+    """A decorator that makes functions into tasks of one operator: `@task` or `@task(retries=2)`."""
+
+    def __init__(self, name: str, operator: type[BaseOperator]) -> None:
+        self.name, self.operator = name, operator
+
+    def __call__(self, *functions: Any, **arguments: Any) -> Any:
+        if len(functions) > 1 or not all(map(callable, functions)):
+            raise DagError(f"{self.name} takes its arguments by name: {self.name}(task_id=...)")
+        if functions:
+            return TaskFactory(functions[0], self.operator, self.name, arguments)
+        return lambda function: TaskFactory(function, self.operator, self.name, arguments)
+
+
+class TaskDecorators(TaskDecorator):
+    """`@task`, and under its dot the decorators for other kinds of tasks."""
+
+    python = TaskDecorator("@task.python", PythonOperator)
+    branch = TaskDecorator("@task.branch", BranchPythonOperator)
+    short_circuit = TaskDecorator("@task.short_circuit", ShortCircuitOperator)
+    sensor = TaskDecorator("@task.sensor", PythonSensor)
+    bash = TaskDecorator("@task.bash", DecoratedBashOperator)
+
+
+task = TaskDecorators("@task", PythonOperator)
+"""Makes a function a task: see `TaskFactory`."""
+
+
+def dag(dag_id: str | Callable[..., Any] | None = None, **arguments: Any) -> Any:
+    """Makes a function that writes a DAG: each call of it gives one.
+
+    The DAG is called like the function unless `dag_id` says otherwise; `arguments` are those of `DAG`. The function's
+    own arguments become params of the DAG: inside, they stand for what the run's conf says, else for what was passed.
+
+    >>> @dag(schedule="@daily", tags=["demo"])
+    ... def load(table="daily"):
+    ...     task(lambda name: name, task_id="show")(table)
+    >>> load("weather").params
+    {'table': 'weather'}
+    """
+    if callable(dag_id):
+        return dag()(dag_id)
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., DAG]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def write(*args: Any, **kwargs: Any) -> DAG:
+            given = bound(function.__name__, signature, args, kwargs)
+            with DAG(dag_id or function.__name__, **{"doc_md": function.__doc__, **arguments}) as written:
+                function(**{name: written.param(name, value) for name, value in given.items()})
+            return written
+
+        return write
+
+    return decorate
+
+
+def bound(name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """A function's arguments by name, defaults filled in; DagError if it cannot be called so."""
+    try:
+        given = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise DagError(f"{name}{signature}: {error}") from None
+    given.apply_defaults()
+    return given.arguments
+
+
+class GroupFactory:
+    """A function under `@task_group`: each call puts its tasks into a group of their own."""
+
+    def __init__(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+        if not callable(function):
+            raise DagError(f"@task_group goes above a function, not above {function!r}")
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.arguments = {"group_id": function.__name__, "tooltip": function.__doc__ or "", **arguments}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the function returns, or the group if it returns nothing: either can stand in an arrow."""
+        bound(self.function.__name__, inspect.signature(self.function), args, kwargs)
+        arguments = dict(self.arguments)
+        dag, parent = home_of(arguments.get("dag"), arguments.get("parent_group"))
+        if dag is not None:
+            arguments["group_id"] = dag.free_id(arguments["group_id"], parent)
+        with TaskGroup(**arguments) as group:
+            result = self.function(*args, **kwargs)
+        return group if result is None else result
+
+    def override(self, **arguments: Any) -> GroupFactory:
+        """The same function with other arguments for its group."""
+        return GroupFactory(self.function, {**self.arguments, **arguments})
+
+
+def task_group(function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:
+    """Makes a function whose tasks form a group: `@task_group` or `@task_group(group_id="load")`.
+
+    >>> with DAG("d") as written:
+    ...     @task_group
+    ...     def airport(name):
+    ...         task(lambda: name, task_id="load")()
+    ...     _ = [airport(name) for name in ("EWR", "JFK")]
+    >>> list(written.task_dict)
+    ['airport.load', 'airport__1.load']
+    """
+    if function is not None:
+        return GroupFactory(function, arguments)
+    return lambda function: GroupFactory(function, arguments)
