@@ -1,0 +1,5 @@
+"""`python -m etlkit` is the command line."""
+
+from etlkit.cli import main
+
+main()

@@ -1,0 +1,78 @@
+"""One scheduler at a time on a SQLite database.
+
+Two schedulers on one SQLite file would both believe that an attempt which the other is making was lost. So whoever
+schedules holds a lock on a file beside the database. The operating system keeps the lock and lets go of it the moment
+its holder ends, however it ends; so having the lock also means that every attempt still marked as running is lost, and
+`Scheduler.recover` may be called. Readers, and those who only trigger or pause, need no lock.
+
+>>> import tempfile
+>>> database = Path(tempfile.mkdtemp()) / "etl.db"
+>>> with SchedulerLock(database, "a lesson"), SchedulerLock(database, "another one"):   # doctest: +ELLIPSIS
+...     pass
+Traceback (most recent call last):
+etlkit.errors.MetadataError: metadata database ...etl.db is scheduled by process ... (a lesson); ...
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from etlkit.errors import MetadataError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: BinaryIO) -> None:
+        file.seek(1 << 20)  # beyond the holder's name: Windows lets nobody read a locked range
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        file.seek(0)
+else:
+    import fcntl
+
+    def _lock(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class SchedulerLock:
+    """`with SchedulerLock(database, purpose):` the right to schedule the SQLite file `database`.
+
+    MetadataError, naming the holder, if another process has it, or if there can be no file beside the database. The
+    file stays when the lock is given back: deleting it could take it away from the next holder.
+    """
+
+    def __init__(self, database: str | Path, purpose: str) -> None:
+        self.database, self.purpose = database, purpose
+        self.path = Path(f"{database}.scheduler-lock")
+
+    def __enter__(self) -> SchedulerLock:
+        try:
+            self._file = self.path.open("a+b")
+        except OSError as error:
+            reason = f"{self.path} cannot be written: {error.strerror or error}"
+            raise MetadataError(f"metadata database {self.database} cannot be scheduled: {reason}") from None
+        try:
+            _lock(self._file)
+        except OSError:
+            holder = self._holder()
+            self._file.close()
+            raise MetadataError(
+                f"metadata database {self.database} is scheduled by {holder}; wait until it ends, or stop it"
+            ) from None
+        self._sign(f"process {os.getpid()} ({self.purpose})")
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._sign("")
+        self._file.close()
+
+    def _holder(self) -> str:
+        self._file.seek(0)
+        return self._file.read().decode("utf-8", "replace") or "another process"
+
+    def _sign(self, text: str) -> None:
+        self._file.truncate(0)
+        self._file.write(text.encode())
+        self._file.flush()
