@@ -37,6 +37,7 @@ class Option(NamedTuple):
 
 OPTIONS: Mapping[tuple[str, str], Option] = {
     ("core", "dags_folder"): Option("{home}/dags", Path, "where DAG files are looked for"),
+    ("core", "warehouse"): Option("{home}/warehouse.duckdb", Path, "the DuckDB file that tasks find in their context"),
     ("core", "executor"): Option("SequentialExecutor", str, "what runs the tasks"),
     ("core", "parallelism"): Option("32", int, "how many task instances may run at once, over all DAGs"),
     ("core", "max_active_tasks_per_dag"): Option("16", int, "the same for one run of a DAG that does not say"),
