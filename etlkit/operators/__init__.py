@@ -11,3 +11,23 @@
 
 An operator of your own is a subclass of `etlkit.dag.BaseOperator` with an `execute(self, context)`.
 """
+
+from etlkit.operators.bash import BashOperator
+from etlkit.operators.branch import BaseBranchOperator
+from etlkit.operators.empty import DummyOperator, EmptyOperator
+from etlkit.operators.latest_only import LatestOnlyOperator
+from etlkit.operators.python import BranchPythonOperator, PythonOperator, ShortCircuitOperator
+from etlkit.operators.sql import DuckDBOperator, SQLExecuteQueryOperator
+
+__all__ = [
+    "BaseBranchOperator",
+    "BashOperator",
+    "BranchPythonOperator",
+    "DuckDBOperator",
+    "DummyOperator",
+    "EmptyOperator",
+    "LatestOnlyOperator",
+    "PythonOperator",
+    "SQLExecuteQueryOperator",
+    "ShortCircuitOperator",
+]

@@ -11,12 +11,9 @@ something in the task's context, unless they were passed. `**kwargs` gets the wh
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import warnings
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -159,6 +156,10 @@ def _run_generator(function: Callable[..., Any], args: Collection[Any], keywords
 
 
 def _run_coroutine(function: Callable[..., Any], args: Collection[Any], keywords: Mapping[str, Any]) -> Any:
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
+
     async def await_it() -> Any:
         return await function(*args, **keywords)
 

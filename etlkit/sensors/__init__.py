@@ -9,3 +9,20 @@
 `bash`                   `BashSensor`: until a command ends with exit code 0
 =======================  ===========================================================================================
 """
+
+from etlkit.sensors.base import BaseSensorOperator, PokeReturnValue
+from etlkit.sensors.bash import BashSensor
+from etlkit.sensors.date_time import DateTimeSensor
+from etlkit.sensors.filesystem import FileSensor
+from etlkit.sensors.python import PythonSensor
+from etlkit.sensors.time_delta import TimeDeltaSensor
+
+__all__ = [
+    "BaseSensorOperator",
+    "BashSensor",
+    "DateTimeSensor",
+    "FileSensor",
+    "PokeReturnValue",
+    "PythonSensor",
+    "TimeDeltaSensor",
+]
