@@ -1,0 +1,489 @@
+"""`Lab`: a whole pipeline system in one object, for notebooks and scripts.
+
+A lab has everything that runs pipelines: a clock, the metadata database, the scheduler, an executor and a warehouse. In
+a notebook the clock is simulated and everything is in memory, so a month of scheduling takes milliseconds, gives the
+same answer each time and leaves no file behind.
+
+>>> from datetime import UTC, datetime
+>>> from etlkit.dag import DAG, BaseOperator
+>>> class Count(BaseOperator):
+...     def execute(self, context):
+...         return 26
+>>> with DAG("weather", schedule="@daily", start_date=datetime(2013, 1, 1, tzinfo=UTC), catchup=True) as weather:
+...     _ = Count("extract") >> Count("load")
+>>> lab = Lab(start="2013-01-01")
+>>> lab.add(weather).run_until("2013-01-03 12:00")
+Lab at 2013-01-03 12:00:00 UTC
+DAG      schedule   runs  success  next run
+weather  0 0 * * *     2        2  2013-01-04 00:00:00
+
+The same DAG object runs on the computer's own clock, remembered in a file:
+`Lab(clock=SystemClock(), database="sqlite:///etl.db").add(weather).run_until()` runs what is due now.
+
+Dates are aware datetimes, or texts such as "2013-01-31" or "2013-01-31 06:00", which mean UTC.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etlkit import tables
+from etlkit.clock import Clock, SimulatedClock
+from etlkit.dag import DAG, BaseOperator
+from etlkit.errors import EtlkitError, TimetableError, nearest
+from etlkit.events import Listener, RunEvent, TaskEvent, Trace, clock_text
+from etlkit.executors.base import Executor
+from etlkit.executors.sequential import SequentialExecutor
+from etlkit.logs import LogKey, LogStore
+from etlkit.runs import clear_run, trigger_run
+from etlkit.runtime import DagRun, TaskRunner
+from etlkit.scheduler import Scheduler
+from etlkit.scheduler_lock import SchedulerLock
+from etlkit.store import RunRow, Store
+from etlkit.timetables import DataInterval, as_utc
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+    from etlkit.backfill import BackfillPlan
+    from etlkit.viz import Picture
+    from etlkit.why import Why
+
+When = datetime | date | str
+"""An aware datetime, a date, or the text of one: text without a time zone, and a date, mean UTC."""
+
+
+class Text(str):
+    """Text that a notebook shows as it reads, without quotes and escapes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def instant(value: When, what: str = "date") -> datetime:
+    """The instant meant, in UTC; TimetableError, in one line, for a datetime without a zone or a text that is no date.
+
+    >>> instant("2013-01-31 06:00").isoformat()
+    '2013-01-31T06:00:00+00:00'
+    >>> instant(datetime(2013, 1, 31))
+    Traceback (most recent call last):
+    etlkit.errors.TimetableError: date 2013-01-31 00:00:00 has no time zone; give it one, for example tzinfo=UTC
+    """
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise TimetableError(f"{what} {value!r} is not a date; write '2013-01-31' or '2013-01-31 06:00'") from None
+        value = value if value.tzinfo else value.replace(tzinfo=UTC)
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time(), UTC)
+    return as_utc(value, what)
+
+
+class Lab:
+    """A clock, a metadata database, a scheduler with its executor, and a warehouse, ready to run DAGs.
+
+    - `start`: what the simulated clock shows at first. Or `clock`: one of your own, such as `SystemClock()`.
+    - `database`: where runs are remembered: "sqlite://" is memory, "sqlite:///etl.db" a file.
+    - `warehouse`: a path for DuckDB's file, a DuckDB connection, or None for one in memory.
+    - `logs`: a folder for the tasks' logs, or None to keep them in memory.
+    - `parallelism`: how many task instances may be active at once ([core] parallelism if None); `executor` runs them.
+
+    On a database file, one process at a time schedules; attempts of one that was killed are made again.
+    """
+
+    def __init__(
+        self,
+        start: When | None = None,
+        *,
+        clock: Clock | None = None,
+        database: str = "sqlite://",
+        warehouse: str | Path | duckdb.DuckDBPyConnection | None = None,
+        logs: str | Path | None = None,
+        executor: Executor | None = None,
+        parallelism: int | None = None,
+        listeners: Iterable[Listener] = (),
+    ) -> None:
+        if (clock is None) == (start is None):
+            raise EtlkitError("a Lab needs a start or a clock: Lab(start='2013-01-01'), or Lab(clock=SystemClock())")
+        self.clock = clock or SimulatedClock(instant(start, "start"))  # type: ignore[arg-type]
+        self.store = Store(database)
+        self.logs = LogStore(Path(logs) if logs is not None else None)
+        self._warehouse = warehouse
+        self._trace = Trace()
+        self._recorded = 0
+        self.scheduler = Scheduler(
+            self.store,
+            self.clock,
+            executor or SequentialExecutor(),
+            runner=TaskRunner(self.store, self.clock, self.logs, lambda: self.warehouse),
+            listeners=[self._trace, *listeners],
+            parallelism=parallelism,
+        )
+
+    def close(self) -> None:
+        """Write down the decisions and let go of the databases."""
+        self._record_decisions()
+        self.scheduler.executor.stop()
+        self.store.close()
+        if not isinstance(self._warehouse, str | Path | None):
+            self._warehouse.close()
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def now(self) -> datetime:
+        """What the clock shows, in UTC."""
+        return self.clock.now()
+
+    @property
+    def warehouse(self) -> duckdb.DuckDBPyConnection:
+        """The warehouse, opened when it is first asked for; tasks have it as `context["warehouse"]`."""
+        if isinstance(self._warehouse, str | Path | None):
+            from etlkit.warehouse import connect
+
+            self._warehouse = connect(self._warehouse or ":memory:")
+            self._warehouse.execute("SET TimeZone = 'UTC'")  # else instants would read differently on every machine
+        return self._warehouse
+
+    # --- DAGs ---
+
+    def add(self, *dags: DAG, paused: bool = False) -> Lab:
+        """Look after DAGs from now on; one that has the id of an earlier one takes its place. Nothing runs yet."""
+        for dag in dags:
+            if dag.dag_id in self.scheduler.dags:
+                self.scheduler.remove_dag(dag.dag_id)
+            self.scheduler.add_dag(dag, paused=paused)
+        return self
+
+    @property
+    def dags(self) -> list[DAG]:
+        """The DAGs that were added."""
+        return [entry.dag for entry in self.scheduler.dags.values()]
+
+    def pause(self, dag: DAG | str | None = None) -> Lab:
+        """Start nothing more of a DAG; what its schedule misses waits until it is unpaused."""
+        return self._set_paused(dag, True)
+
+    def unpause(self, dag: DAG | str | None = None) -> Lab:
+        """Go on with a DAG: what was missed runs now, as far as its `catchup` says."""
+        return self._set_paused(dag, False)
+
+    def _set_paused(self, dag: DAG | str | None, paused: bool) -> Lab:
+        with self.store.transaction():
+            self.store.set_paused(self._dag(dag).dag_id, paused)
+        return self._settled()
+
+    def set_pool(self, name: str, slots: int) -> Lab:
+        """Make a pool, or change its number of slots."""
+        with self.store.transaction():
+            self.store.set_pool(name, slots)
+        return self._settled()
+
+    # --- time ---
+
+    def run_until(self, end: When | None = None) -> Lab:
+        """Let everything happen that happens up to `end`; without one, what is due at this instant.
+
+        A simulated clock then shows `end`; the computer's clock is waited for. TimetableError if `end` has passed.
+        """
+        moment = self.now if end is None else instant(end, "end")
+        if moment < self.now and isinstance(self.clock, SimulatedClock):
+            raise TimetableError(f"the clock shows {clock_text(self.now)} and cannot go back to {clock_text(moment)}")
+        with self._right_to_schedule():
+            self.scheduler.run_until(moment)
+        return self
+
+    def advance(self, by: timedelta | None = None, **amount: float) -> Lab:
+        """Let time pass: `advance(days=1)`, `advance(hours=6, minutes=30)` or `advance(timedelta(days=1))`."""
+        return self.run_until(self.now + (timedelta(**amount) if by is None else by))
+
+    def _settled(self) -> Lab:
+        """Let everything happen that happens now."""
+        with self._right_to_schedule():
+            self.scheduler.settle()
+        return self
+
+    @contextmanager
+    def _right_to_schedule(self) -> Iterator[None]:
+        """Be the only one who schedules on this database; what a killed process left half done is then made again."""
+        if self.store.in_memory or not self.store.is_sqlite:
+            yield
+            return
+        with SchedulerLock(str(self.store.url.database), "a Lab"):
+            self.scheduler.recover()
+            yield
+
+    # --- what a person asks for ---
+
+    def trigger(
+        self,
+        dag: DAG | str | None = None,
+        *,
+        conf: Mapping[str, Any] | None = None,
+        logical_date: When | None = None,
+        run_id: str | None = None,
+    ) -> DagRun:
+        """Make a manual run and let it happen; returns the run as it is then."""
+        when = None if logical_date is None else instant(logical_date, "logical_date")
+        run = trigger_run(self.store, self._dag(dag), now=self.now, logical_date=when, conf=conf, run_id=run_id)
+        self._settled()
+        return DagRun(self._run(self._dag(dag), run))
+
+    def backfill(
+        self,
+        dag: DAG | str | None,
+        start: When,
+        end: When,
+        *,
+        reprocess: str | None = "none",
+        reverse: bool = False,
+        dry_run: bool = False,
+        max_active_runs: int = 10,
+        conf: Mapping[str, Any] | None = None,
+    ) -> BackfillPlan:
+        """Run a DAG for the logical dates from `start` to `end`, both included; returns the plan: print it.
+
+        `reprocess` says which runs that are there already run again: "none", "failed" or "completed"; `reverse` takes
+        the newest first; `dry_run` only plans.
+        """
+        from etlkit.backfill import create_backfill, plan_backfill
+
+        dag = self._dag(dag)
+        existing = self.store.runs(dag.dag_id)
+        dates = instant(start, "start"), instant(end, "end")
+        plan = plan_backfill(dag, *dates, reprocess=reprocess, reverse=reverse, existing=existing, now=self.now)
+        if not dry_run:
+            create_backfill(self.store, dag, plan, max_active_runs=max_active_runs, conf=conf, now=self.now)
+            self._settled()
+        return plan
+
+    def clear(
+        self,
+        dag: DAG | str | None = None,
+        *,
+        run: Any = None,
+        tasks: Iterable[str | BaseOperator] | str | BaseOperator | None = None,
+        only_failed: bool = False,
+        downstream: bool = False,
+        upstream: bool = False,
+    ) -> int:
+        """Run tasks of a run again, all of them or those in `tasks`; returns how many were cleared.
+
+        `run` is a run_id, a logical date or the day of one; without it, the latest. `downstream` and `upstream` clear
+        what comes after or before too; `only_failed` leaves out what did not fail.
+        """
+        dag = self._dag(dag)
+        names = [tasks] if isinstance(tasks, str | BaseOperator) else tasks
+        cleared = clear_run(
+            self.store,
+            dag,
+            self._run(dag, run),
+            now=self.now,
+            task_ids=None if names is None else [self._task_id(dag, name) for name in names],
+            only_failed=only_failed,
+            downstream=downstream,
+            upstream=upstream,
+        )
+        self._settled()
+        return len(cleared)
+
+    def why(
+        self, dag: DAG | str | None = None, task: str | BaseOperator | None = None, run: Any = None, map_index: int = -1
+    ) -> Why:
+        """What keeps a DAG's next run, a run, or a task of a run from starting; print it."""
+        from etlkit.why import why
+
+        dag = self._dag(dag)
+        return why(
+            self.store,
+            dag,
+            task_id=None if task is None else self._task_id(dag, task),
+            run_id=None if run is None and task is None else self._run(dag, run).run_id,
+            map_index=map_index,
+            now=self.now,
+        )
+
+    # --- what happened ---
+
+    @property
+    def events(self) -> list[TaskEvent | RunEvent]:
+        """Every change of a run or a task instance since the lab began, in order."""
+        return self._trace.events
+
+    def trace(self, dag: DAG | str | None = None, *, run: Any = None, task: str | BaseOperator | None = None) -> Text:
+        """What happened, as a story: a line for each change and its reason; of one DAG, one run or one task, or all."""
+        of_dag = None if dag is None and run is None and task is None else self._dag(dag)
+        run_id = None if of_dag is None or run is None else self._run(of_dag, run).run_id
+        task_id = None if of_dag is None or task is None else self._task_id(of_dag, task)
+        return Text(
+            "\n".join(
+                str(event)
+                for event in self.events
+                if (of_dag is None or event.dag_id == of_dag.dag_id)
+                and (run_id is None or event.run_id == run_id)
+                and (task_id is None or getattr(event, "task_id", None) == task_id)
+            )
+        )
+
+    def log(
+        self,
+        task: str | BaseOperator,
+        run: Any = None,
+        *,
+        dag: DAG | str | None = None,
+        try_number: int | None = None,
+        map_index: int = -1,
+    ) -> Text:
+        """What one try of a task printed and logged: the latest try of the latest run unless you say otherwise."""
+        of_dag = self._dag(dag)
+        task_id, row = self._task_id(of_dag, task), self._run(of_dag, run)
+        tries = {(ti.task_id, ti.map_index): ti.try_number for ti in self.store.task_instances(row.id)}
+        latest = tries.get((task_id, map_index), 0)
+        if not 0 < (try_number or latest) <= latest:
+            raise EtlkitError(
+                f"{task_id} in {row.run_id} has had {latest} tries; there is no log of try {try_number or 1}"
+            )
+        return Text(self.logs.read(LogKey(row.dag_id, row.run_id, task_id, map_index, try_number or latest)))
+
+    def runs(self) -> pd.DataFrame:
+        """The runs, oldest first."""
+        return tables.runs(self.store)
+
+    def task_instances(self, all_tries: bool = False) -> pd.DataFrame:
+        """The task instances, each with its latest try; with `all_tries`, a row for each attempt that was made."""
+        return tables.tries(self.store) if all_tries else tables.task_instances(self.store)
+
+    def xcoms(self) -> pd.DataFrame:
+        """The values that tasks left for each other."""
+        return tables.xcoms(self.store)
+
+    def decisions(self) -> pd.DataFrame:
+        """Every change of a run or a task instance, with its reason: the table `decision`."""
+        self._record_decisions()
+        return tables.decisions(self.store)
+
+    def sql(self, query: str) -> pd.DataFrame:
+        """What the metadata database answers to a SELECT; `etlkit.models` describes its tables."""
+        self._record_decisions()
+        return tables.query(self.store, query)
+
+    def grid(self, dag: DAG | str | None = None) -> Picture:
+        """A picture of a DAG's runs and their tasks' states."""
+        from etlkit import viz
+
+        dag = self._dag(dag)
+        runs = self.store.runs(dag.dag_id)
+        days = {run.logical_date.date() for run in runs if run.logical_date}
+        form = "%Y-%m-%d" if len(days) == len(runs) else "%Y-%m-%d %H:%M:%S"
+        cells = [
+            (
+                run.logical_date.strftime(form) if run.logical_date else run.run_id,
+                task.task_id,
+                task.state,
+                task.try_number,
+            )
+            for run in runs
+            for task in self.store.task_instances(run.id)
+        ]
+        return viz.grid(cells, title=dag.dag_id)
+
+    def _record_decisions(self) -> None:
+        new, self._recorded = self.events[self._recorded :], len(self.events)
+        tables.record_decisions(self.store, new)
+
+    # --- names ---
+
+    def _dag(self, dag: DAG | str | None) -> DAG:
+        """The DAG meant; None is the only one there is."""
+        known = list(self.scheduler.dags)
+        if dag is None:
+            if len(known) != 1:
+                raise EtlkitError(f"say which DAG: this lab has {', '.join(known) or 'none, so add one: lab.add(dag)'}")
+            return self.dags[0]
+        dag_id = dag.dag_id if isinstance(dag, DAG) else dag
+        if dag_id not in known:
+            raise EtlkitError(f"this lab has no DAG {dag_id!r}{nearest(dag_id, known) or '; add it: lab.add(dag)'}")
+        return self.scheduler.dags[dag_id].dag
+
+    def _task_id(self, dag: DAG, task: str | BaseOperator) -> str:
+        return dag.get_task(task.task_id if isinstance(task, BaseOperator) else task).task_id
+
+    def _run(self, dag: DAG, which: Any) -> RunRow:
+        """The run meant: by what `trigger` returned, run_id, logical date, or its day in UTC; None is the latest."""
+        runs = self.store.runs(dag.dag_id)
+        if not runs:
+            raise EtlkitError(f"DAG {dag.dag_id!r} has no runs yet; it is {clock_text(self.now)}: lab.why() says more")
+        if which is None:
+            return runs[-1]
+        name = getattr(which, "run_id", which)
+        found = [run for run in runs if run.run_id == name] or self._runs_on(runs, name)
+        if len(found) != 1:
+            there = ", ".join(run.run_id for run in found or (runs[0], runs[-1]))
+            count = f"{len(found)} runs" if found else "no run"
+            raise EtlkitError(f"DAG {dag.dag_id!r} has {count} of {name}; choose by run_id, such as {there}")
+        return found[0]
+
+    def _runs_on(self, runs: list[RunRow], when: When) -> list[RunRow]:
+        moment = instant(when, "run")
+        exact = [run for run in runs if run.logical_date == moment]
+        whole_day = moment.time() == time()
+        return exact or [
+            run for run in runs if whole_day and run.logical_date and run.logical_date.date() == moment.date()
+        ]
+
+    # --- how it looks ---
+
+    def _summary(self) -> list[tuple[str, ...]]:
+        """A header, and a row for each DAG: its runs by state and when the next one starts."""
+        counts: dict[tuple[str, str], int] = {}
+        for run in self.store.runs():
+            counts[run.dag_id, run.state] = counts.get((run.dag_id, run.state), 0) + 1
+        states = [state for state in ("success", "failed", "running", "queued") if any(s == state for _, s in counts)]
+        paused = self.store.paused()
+        rows = [("DAG", "schedule", "runs", *states, "next run")]
+        for dag in self.dags:
+            of_state = [counts.get((dag.dag_id, state), 0) for state in states]
+            coming = "paused" if paused[dag.dag_id] else self._next_run(dag)
+            rows.append((dag.dag_id, dag.timetable.summary, *map(str, (sum(of_state), *of_state)), coming))
+        return rows
+
+    def _next_run(self, dag: DAG) -> str:
+        last = self.store.last_scheduled_run(dag.dag_id)
+        interval = DataInterval(last.data_interval_start, last.data_interval_end) if last else None  # type: ignore[arg-type]
+        restriction = dag.restriction(self.now)
+        info = dag.timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)
+        return clock_text(info.run_after) if info else "none"
+
+    def __repr__(self) -> str:
+        rows = self._summary()
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        last = len(widths) - 1
+        lines = (
+            "  ".join(f"{cell:{'>' if 1 < i < last else '<'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
+            for row in rows
+        )
+        return "\n".join([f"Lab at {clock_text(self.now)} UTC", *lines])
+
+    def _repr_html_(self) -> str:
+        head, *rows = ([html.escape(cell) for cell in row] for row in self._summary())
+        lines = [f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in rows]
+        return "\n".join(
+            [
+                f"<table><caption>Lab at {clock_text(self.now)} UTC</caption>",
+                f"<thead><tr><th>{'</th><th>'.join(head)}</th></tr></thead>",
+                *["<tbody>", *lines, "</tbody></table>"],
+            ]
+        )

@@ -1,0 +1,145 @@
+"""The metadata database as tables to read: what a person asks of it, where `store` has what the scheduler asks.
+
+Each function answers with a DataFrame whose instants are UTC; `query` takes a SELECT of your own.
+
+>>> from etlkit.store import Store
+>>> query(Store("sqlite://"), "SELECT name, slots FROM pool").to_dict("records")
+[{'name': 'default_pool', 'slots': 128}]
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from etlkit import xcom
+from etlkit.errors import MetadataError
+from etlkit.events import RunEvent, TaskEvent
+from etlkit.store import Store, explained
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RUNS = """
+SELECT dag_id, run_id, run_type, state, logical_date, data_interval_start, data_interval_end, run_after, start_date,
+       end_date
+FROM dag_run ORDER BY run_after, id
+"""
+
+TASK_INSTANCES = """
+SELECT r.dag_id, r.run_id, r.logical_date, t.task_id, t.map_index, t.try_number, t.state, t.start_date, t.end_date,
+       t.error
+FROM task_instance t JOIN dag_run r ON r.id = t.dag_run_id
+ORDER BY r.run_after, r.id, t.id
+"""
+
+# A try that is kept as history is still the latest one while its retry has not begun: it counts once.
+TRIES = """
+SELECT r.dag_id, r.run_id, r.logical_date, t.task_id, t.map_index, a.try_number, a.state, a.start_date, a.end_date,
+       a.error
+FROM (
+    SELECT task_instance_id AS id, try_number, state, start_date, end_date, error FROM task_instance_history
+    UNION ALL
+    SELECT id, try_number, state, start_date, end_date, error FROM task_instance
+    WHERE try_number > 0 AND NOT EXISTS (
+        SELECT 1 FROM task_instance_history h
+        WHERE h.task_instance_id = task_instance.id AND h.try_number = task_instance.try_number
+    )
+) a
+JOIN task_instance t ON t.id = a.id
+JOIN dag_run r ON r.id = t.dag_run_id
+ORDER BY r.run_after, r.id, t.id, a.try_number
+"""
+
+XCOMS = """
+SELECT r.dag_id, r.run_id, r.logical_date, t.task_id, t.map_index, x.key, x.value
+FROM xcom x
+JOIN dag_run r ON r.id = x.dag_run_id
+JOIN task_instance t ON t.dag_run_id = r.id AND t.task_id = x.task_id AND t.map_index = x.map_index
+ORDER BY r.run_after, r.id, t.id, x.key
+"""
+
+DECISIONS = "SELECT at, dag_id, run_id, task_id, map_index, try_number, old, new, reason FROM decision ORDER BY id"
+
+INSTANTS = frozenset(
+    {"at", "logical_date", "data_interval_start", "data_interval_end", "run_after", "start_date", "end_date"}
+)
+
+
+def runs(store: Store) -> pd.DataFrame:
+    """The runs, oldest `run_after` first."""
+    return _frame(store, RUNS)
+
+
+def task_instances(store: Store) -> pd.DataFrame:
+    """The task instances, by run and in the order of their DAG, each with its latest try."""
+    return _frame(store, TASK_INSTANCES)
+
+
+def tries(store: Store) -> pd.DataFrame:
+    """The attempts that were made, each with how it ended; task instances that never began have none."""
+    return _frame(store, TRIES)
+
+
+def xcoms(store: Store) -> pd.DataFrame:
+    """The values that tasks left for each other, as Python values."""
+    frame = _frame(store, XCOMS)
+    frame["value"] = frame["value"].map(xcom.loads).astype(object)
+    return frame
+
+
+def decisions(store: Store) -> pd.DataFrame:
+    """The changes of runs and task instances that were recorded, in order, each with its reason."""
+    return _frame(store, DECISIONS)
+
+
+def record_decisions(store: Store, events: Sequence[TaskEvent | RunEvent]) -> None:
+    """Write events down in the table `decision`, in one transaction; a run's own have no task_id."""
+    rows = [{"task_id": None, "map_index": None, "try_number": None, **event._asdict()} for event in events]
+    with store.transaction():
+        store.run_many(
+            """INSERT INTO decision (at, dag_id, run_id, task_id, map_index, try_number, old, new, reason)
+               VALUES (:at, :dag_id, :run_id, :task_id, :map_index, :try_number, :old, :new, :reason)""",
+            rows,
+        )
+
+
+def query(store: Store, sql: str) -> pd.DataFrame:
+    """What the database answers to one SELECT, its values as they are stored; MetadataError if it is anything else.
+
+    >>> query(Store("sqlite://"), "DELETE FROM pool")
+    Traceback (most recent call last):
+    etlkit.errors.MetadataError: only a SELECT may be asked here, and nothing was changed: DELETE FROM pool
+    """
+    import pandas as pd
+
+    cursor = store.cursor.connection.cursor()
+    refused = MetadataError(f"only a SELECT may be asked here, and nothing was changed: {sql}")
+    cursor.execute("PRAGMA query_only = ON")
+    try:
+        cursor.execute(sql)
+        if cursor.description is None:
+            raise refused
+        return pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
+    except sqlite3.Error as error:
+        raise (refused if error.sqlite_errorname == "SQLITE_READONLY" else explained(error, store.name)) from None
+    finally:
+        if cursor.connection.in_transaction:
+            cursor.execute("ROLLBACK")
+        cursor.execute("PRAGMA query_only = OFF")
+
+
+def _frame(store: Store, sql: str) -> pd.DataFrame:
+    """The rows of a query; a text that is missing stays None, an instant that is missing is NaT."""
+    import pandas as pd
+
+    cursor = store.run_sql(sql)
+    names = [column[0] for column in cursor.description]
+    frame = pd.DataFrame(cursor.fetchall(), columns=names, dtype=object)
+    for name in names:
+        if name in INSTANTS:
+            frame[name] = pd.to_datetime(frame[name], utc=True, format="ISO8601")
+        elif not frame[name].isna().any():
+            frame[name] = frame[name].infer_objects()
+    return frame
