@@ -159,7 +159,7 @@ backfill_dag_run = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("backfill_id", sa.Integer, sa.ForeignKey("backfill.id", ondelete="CASCADE"), nullable=False, index=True),
-    sa.Column("dag_run_id", sa.Integer, sa.ForeignKey("dag_run.id", ondelete="SET NULL")),
+    sa.Column("dag_run_id", sa.Integer, sa.ForeignKey("dag_run.id", ondelete="SET NULL"), index=True),
     sa.Column("logical_date", UtcDateTime, nullable=False),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
