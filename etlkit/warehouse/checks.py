@@ -1,8 +1,7 @@
 """Data checks: what must hold of a table, each as a query for the rows that break it.
 
-A check is data: a name and a query in which `{table}` stands for the table under check. It holds when the query returns
-no row. The same checks serve as input checks (on the new rows), as output checks (on the table that a merge made, while
-the old one is still there) and on their own:
+A check holds when its query returns no row. The same checks serve as input checks (on the new rows), as output checks
+(on the table that a merge made, while the old one is still there) and on their own:
 
 >>> import duckdb
 >>> con = duckdb.connect()
@@ -16,6 +15,7 @@ etlkit.errors.CheckFailed: check every(tmin <= tmax) does not hold in "daily": r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +25,10 @@ from etlkit.warehouse.sql import Result, Statement, columns, quoted
 
 @dataclass(frozen=True)
 class Check:
-    """A name, and a query that returns the rows that break the check; `{table}` in it is the table under check."""
+    """A name, and a function from a table's quoted name to the query for the rows that break the check."""
 
     name: str
-    query: str
+    query: Callable[[str], str]
 
     def on(self, table: str, step: str, what: str | None = None) -> Statement:
         """The statement that checks `table` (a quoted name), which the error calls `what`."""
@@ -40,51 +40,55 @@ class Check:
             message = f"check {self.name} does not hold in {what or table}: {found}"
             return CheckFailed(message, check=self.name, found=result.rows)
 
-        return Statement(step, self.query.replace("{table}", table), objection=objection)
+        return Statement(step, self.query(table), objection=objection)
 
 
 def row_count(minimum: int = 0, maximum: int | None = None) -> Check:
     """The table has at least `minimum` and at most `maximum` rows."""
     outside = f"count(*) < {int(minimum)}" + (f" OR count(*) > {int(maximum)}" if maximum is not None else "")
-    upper = "" if maximum is None else f", {maximum}"
-    return Check(f"row_count({minimum}{upper})", f"SELECT count(*) AS rows FROM {{table}}\nHAVING {outside}")
+    bounds = f"{minimum}" if maximum is None else f"{minimum}, {maximum}"
+    return Check(f"row_count({bounds})", lambda table: f"SELECT count(*) AS rows FROM {table}\nHAVING {outside}")
 
 
 def unique(*key: str) -> Check:
     """No two rows have the same `key` (one column or several)."""
     names = columns(key)
-    duplicated = f"SELECT count(*) OVER () AS duplicated, count(*) AS rows, {names}\nFROM {{table}}"
-    return Check(f"unique({', '.join(key)})", f"{duplicated}\nGROUP BY {names} HAVING count(*) > 1\nLIMIT 1")
+    counts = f"SELECT count(*) OVER () AS duplicated, count(*) AS rows, {names}"
+    return Check(
+        f"unique({', '.join(key)})",
+        lambda table: f"{counts}\nFROM {table}\nGROUP BY {names} HAVING count(*) > 1\nLIMIT 1",
+    )
 
 
 def not_null(*names: str) -> Check:
     """None of these columns is NULL in any row."""
     nulls = " OR ".join(f"{quoted(name)} IS NULL" for name in names)
-    return _rows_where(f"not_null({', '.join(names)})", nulls)
+    return Check(f"not_null({', '.join(names)})", lambda table: _rows_where(table, nulls))
 
 
 def every(condition: str) -> Check:
     """An SQL condition holds in every row; as in SQL's own CHECK, NULL (not known) does not break it."""
-    return _rows_where(f"every({condition})", f"NOT ({condition})")
+    return Check(f"every({condition})", lambda table: _rows_where(table, f"NOT ({condition})"))
 
 
 def no_rows(query: str) -> Check:
     """A query of your own for the rows that break the check; `{table}` in it is the table under check.
 
-    >>> no_rows("SELECT airport FROM {table} GROUP BY airport HAVING count(*) < 24").name
-    'no_rows(SELECT airport FROM {table} GROUP BY airport HAVING count(*) < 24)'
+    >>> print(no_rows("SELECT airport FROM {table} GROUP BY airport HAVING count(*) < 24").query("daily"))
+    SELECT airport FROM daily GROUP BY airport HAVING count(*) < 24
     """
-    return Check(f"no_rows({query})", query)
+    return Check(f"no_rows({query})", lambda table: query.replace("{table}", table))
 
 
 def is_true(query: str) -> Check:
-    """A query of your own that returns one value, which must be true.
+    """A query of your own for one value, which must be true; `{table}` in it is the table under check.
 
-    >>> print(is_true("SELECT avg(tmin) < 60 FROM {table}").query)
-    SELECT holds FROM (SELECT (SELECT avg(tmin) < 60 FROM {table}) AS holds)
+    >>> print(is_true("SELECT avg(tmin) < 60 FROM {table}").query("daily"))
+    SELECT holds FROM (SELECT (SELECT avg(tmin) < 60 FROM daily) AS holds)
     WHERE holds IS NOT TRUE
     """
-    return Check(f"is_true({query})", f"SELECT holds FROM (SELECT ({query}) AS holds)\nWHERE holds IS NOT TRUE")
+    value = f"SELECT holds FROM (SELECT ({query}) AS holds)\nWHERE holds IS NOT TRUE"
+    return Check(f"is_true({query})", lambda table: value.replace("{table}", table))
 
 
 def check(con: Any, table: str | tuple[str, ...], *checks: Check) -> None:
@@ -100,5 +104,5 @@ def check(con: Any, table: str | tuple[str, ...], *checks: Check) -> None:
             raise error
 
 
-def _rows_where(name: str, broken: str) -> Check:
-    return Check(name, f"SELECT count(*) OVER () AS rows, * FROM {{table}}\nWHERE {broken}\nLIMIT 1")
+def _rows_where(table: str, broken: str) -> str:
+    return f"SELECT count(*) OVER () AS rows, * FROM {table}\nWHERE {broken}\nLIMIT 1"

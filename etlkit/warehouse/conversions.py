@@ -1,7 +1,7 @@
 """Which values a column takes: those of its own type, and those of a related type that convert without loss.
 
 An INTEGER column takes 3.0 (what pandas makes of integers beside a missing one) but neither 3.5 nor the text '3'; a
-DATE column takes a timestamp at midnight and the text '2013-01-31'. An instant (TIMESTAMP WITH TIME ZONE) is never taken
+DATE column takes a timestamp at midnight and the text '2013-01-31'. An instant (TIMESTAMP WITH TIME ZONE) is not taken
 for a local time, nor a local time for an instant: a text must say its offset, so that no session's time zone is put in.
 """
 
@@ -39,10 +39,10 @@ def refuse_names(table: Table, given: Sequence[Column]) -> None:
     """Raise SchemaMismatch when columns are missing or extra; their order does not matter, nor does their case."""
     known, have = table.names, [column.name for column in given]
     missing, extra = _without(known, have), _without(have, known)
-    if missing or extra or len(known) != len(have):
+    if missing or extra:
         parts = [f"{word} {', '.join(names)}" for word, names in (("lack", missing), ("have extra", extra)) if names]
         hint = nearest(extra[0], missing) if extra else ""
-        raise SchemaMismatch(f"the new rows for {table.sql} {' and '.join(parts) or 'name a column twice'}{hint}")
+        raise SchemaMismatch(f"the new rows for {table.sql} {' and '.join(parts)}{hint}")
 
 
 def conversions(table: Table, staged: str, given: Sequence[Column]) -> Iterator[Statement]:

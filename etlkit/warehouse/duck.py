@@ -18,6 +18,11 @@ from etlkit.warehouse.sql import Column, Result, Statement, Table, literal, quot
 
 EXAMPLES = 5  # rows that the error of a check carries
 IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^\s".(]+)'
+HINTS = {
+    "conflict": "another connection is writing to it; run the merge again",
+    "No space left": "there is no room to write; free some space and run the merge again",
+    "File too large": "there is no room to write; free some space and run the merge again",
+}
 NAME = rf"{IDENTIFIER}(?:\.{IDENTIFIER})*"
 
 
@@ -64,6 +69,23 @@ class DuckDB:
         """The new rows as something that can follow FROM."""
         return opened(self.con, new_rows, table)
 
+    def lock(self, table: Table) -> Statement:
+        """The statement that keeps all other writers out until the transaction ends: their COMMIT fails.
+
+        DuckDB has no LOCK TABLE, and does not see that two transactions insert the same key, or that one drops the
+        table that the other writes to. It does see a change of the table's definition: here, of its comment to what it
+        is already. It must be the first statement, so that nothing was read before it.
+        """
+        found = self._all(
+            "SELECT comment FROM duckdb_tables() WHERE database_name = ? AND schema_name = ? AND table_name = ?",
+            *table.full,
+        )
+        return Statement("lock", f"COMMENT ON TABLE {table.sql} IS {_comment(found[0][0])}")
+
+    def hint(self, error: Exception) -> str:
+        """What to do about an error, if that is known, as the end of a sentence."""
+        return next((f"; {hint}" for sign, hint in HINTS.items() if sign in str(error)), "")
+
     def find(self, table: str | Sequence[str]) -> Table:
         """The table that a name means: `"daily"`, `"schema.daily"`, or a sequence of parts.
 
@@ -100,9 +122,8 @@ class DuckDB:
     def before_rename(self, table: Table) -> list[Statement]:
         """The statement that makes an empty table like `table`; refused when DROP and RENAME would break something."""
         self._refuse_drop(table)
-        create = re.sub(
-            rf"^CREATE (TEMP )?TABLE {NAME}", lambda _: f"CREATE TABLE {table.next}", table.definition.rstrip(";")
-        )
+        begin = re.compile(rf"^(CREATE (?:TEMP )?TABLE ){NAME}")
+        create = begin.sub(lambda match: match[1] + table.next, table.definition.rstrip(";"))
         return [Statement("swap", create)]
 
     def after_rename(self, table: Table) -> list[Statement]:
@@ -118,8 +139,8 @@ class DuckDB:
         texts = [
             f"ALTER TABLE {table.next} RENAME TO {quoted(table.name)}",
             *(on.sub(lambda match: match[1] + table.sql, sql.rstrip(";")) for (sql,) in indexes),
-            *(f"COMMENT ON TABLE {table.sql} IS {literal(text)}" for (text,) in noted),
-            *(f"COMMENT ON COLUMN {table.sql}.{quoted(name)} IS {literal(text)}" for name, text in notes),
+            *(f"COMMENT ON TABLE {table.sql} IS {_comment(text)}" for (text,) in noted),
+            *(f"COMMENT ON COLUMN {table.sql}.{quoted(name)} IS {_comment(text)}" for name, text in notes),
         ]
         return [Statement("swap", text) for text in texts]
 
@@ -186,3 +207,7 @@ class DuckDB:
 
     def _ask(self, sql: str, *values: object) -> Any:
         return self._all(sql, *values)[0][0]
+
+
+def _comment(text: str | None) -> str:
+    return "NULL" if text is None else literal(text)

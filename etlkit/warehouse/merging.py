@@ -76,11 +76,13 @@ def merge(
     a constraint or a full disk; it carries the step, the SQL and the counts so far).
 
     >>> import duckdb
-    >>> from datetime import datetime
     >>> con = duckdb.connect()
-    >>> _ = con.execute("CREATE TABLE daily (airport VARCHAR, date DATE, tmin DOUBLE, updated_at TIMESTAMP)")
-    >>> jan2, jan3 = datetime(2013, 1, 2), datetime(2013, 1, 3)
-    >>> rows = [("JFK", "2013-01-01", 26.1, jan2), ("JFK", "2013-01-01", 25.0, jan3), ("LGA", "2013-01-01", 27.0, jan2)]
+    >>> _ = con.execute("CREATE TABLE daily (airport VARCHAR, date DATE, tmin DOUBLE, updated_at TIMESTAMPTZ)")
+    >>> rows = [
+    ...     ("JFK", "2013-01-01", 26.1, "2013-01-02T06:00Z"),
+    ...     ("JFK", "2013-01-01", 25.0, "2013-01-03T06:00Z"),
+    ...     ("LGA", "2013-01-01", 27.0, "2013-01-02T06:00Z"),
+    ... ]
     >>> print(merge(con, "daily", rows, key=["airport", "date"], order_by="updated_at"))
     "daily": staging, delete-insert
       before              0
@@ -207,6 +209,7 @@ def _step(database: DuckDB, statement: Statement, counts: dict[str, int]) -> Non
 
 def _failed(recipe: Recipe, statement: Statement, counts: Mapping[str, int], error: Exception) -> MergeError:
     reason = (str(error) or type(error).__name__).splitlines()[0]
+    reason += recipe.database.hint(error)
     message = f"merge into {recipe.table.sql} failed at {statement.step!r}, and the table is as it was: {reason}"
     return MergeError(message, step=statement.step, sql=statement.sql, counts=counts)
 

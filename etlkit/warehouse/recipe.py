@@ -77,6 +77,7 @@ class Recipe:
 def statements(recipe: Recipe, source: Source) -> Iterator[Statement]:
     """All statements of a merge, in order, from BEGIN to COMMIT."""
     yield Statement("begin", "BEGIN TRANSACTION")
+    yield recipe.database.lock(recipe.table)
     yield from _read(recipe, source)
     yield from _copy_append_pick(recipe)
     yield from _count(recipe)

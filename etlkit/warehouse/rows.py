@@ -122,8 +122,8 @@ def _csv(path: Path, name: str, delimiter: str, table: Sequence[Column]) -> Sour
     """The header is read here, so that DuckDB need not guess at anything."""
     opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader(file, delimiter=delimiter), [])
+        with opener(path, "rb") as file:
+            header = next(csv.reader([file.readline().decode("utf-8-sig")], delimiter=delimiter), [])
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path}, line 1: {error}", source=str(path), line=1) from error
     if twice := {column for column in header if header.count(column) > 1}:

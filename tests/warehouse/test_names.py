@@ -1,0 +1,79 @@
+"""Whatever a name or a value holds, it is a name or a value: quotes, semicolons, keywords and Hangul do no harm."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from etlkit.warehouse import checks, merge
+from etlkit.warehouse.sql import quoted
+
+NAMES = [
+    "plain",
+    "with space",
+    'quo"te',
+    "apos'trophe",
+    "semi;colon",
+    '"; DROP TABLE witness; --',
+    "select",
+    "table",
+    "날씨",
+    "dots.in.it",
+    "(paren",
+    "new\nline",
+    "percent%s ? $1 {table} {0}",
+    "back\\slash",
+    "CamelCase",
+    "is_new",
+    "place",
+    "row",
+    "value",
+    "rows",
+    "x__staging",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_tables_columns_and_values(name, way):
+    """One name for everything: schema, table, key column, index, and the data itself."""
+    con = duckdb.connect()
+    con.execute("CREATE TABLE witness AS SELECT 1 AS one")
+    con.execute(f"CREATE SCHEMA {quoted(name)}")
+    con.execute(f"CREATE TABLE {quoted(name, name)} ({quoted(name)} VARCHAR PRIMARY KEY, ts INTEGER, other VARCHAR)")
+    con.execute(f"CREATE INDEX {quoted(name + ' index')} ON {quoted(name, name)} (ts)")
+    options = {
+        "key": name,
+        "order_by": "ts",
+        "input_checks": [checks.not_null("ts"), checks.unique("ts")],
+        "output_checks": [checks.row_count(2)],
+        **way,
+    }
+    assert merge(con, (name, name), [(name, 1, "; --"), ("b", 2, name)], **options).inserted == 2
+    assert merge(con, (name, name), [(name, 4, "'"), ("b", 3, '"')], **options).replaced == 2
+    assert con.execute(f"FROM {quoted(name, name)} ORDER BY ts").fetchall() == [("b", 3, '"'), (name, 4, "'")]
+    assert con.execute("SELECT index_name FROM duckdb_indexes()").fetchall() == [(name + " index",)]
+    assert con.execute("FROM witness").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_text_that_is_a_tables_whole_name(name):
+    con = duckdb.connect()
+    con.execute(f"CREATE TABLE {quoted(name)} (k INTEGER, ts INTEGER)")
+    assert merge(con, name, [(1, 1), (1, 2)], key="k", order_by="ts").after == 1
+
+
+def test_schema_and_catalog_in_a_text(way):
+    con = duckdb.connect()
+    con.execute('CREATE SCHEMA "내 스키마"')
+    con.execute('CREATE TABLE "내 스키마".t (k INTEGER, ts INTEGER)')
+    assert merge(con, "내 스키마.t", [(1, 1)], key="k", order_by="ts", **way).table == '"내 스키마"."t"'
+    assert merge(con, "memory.내 스키마.t", [(1, 2)], key="k", order_by="ts", **way).replaced == 1
+
+
+def test_a_csv_whose_header_needs_quotes(tmp_path):
+    path = tmp_path / "new.csv"
+    path.write_text('"it\'s ""k"", really",날짜\na,1\n', encoding="utf-8")
+    con = duckdb.connect()
+    con.execute("""CREATE TABLE t ("it's ""k"", really" VARCHAR, 날짜 INTEGER)""")
+    merge(con, "t", path, key='it\'s "k", really', order_by="날짜")
+    assert con.execute("FROM t").fetchall() == [("a", 1)]
