@@ -100,7 +100,7 @@ class Dependency:
         """Make `other` (one or a list) wait for this."""
         for end in as_ends(other):
             if isinstance(end, EdgeModifier):
-                end.set_upstream(self)
+                end.set_upstream(self.leaves)
                 continue
             tails, heads = self._tails(), end.roots
             if isinstance(self, TaskGroup):
@@ -113,7 +113,7 @@ class Dependency:
         """Make this wait for `other` (one or a list)."""
         for end in as_ends(other):
             if isinstance(end, EdgeModifier):
-                end.set_downstream(self)
+                end.set_downstream(self.roots)
                 continue
             tails, heads = end.leaves, self.roots
             if isinstance(self, TaskGroup):
@@ -145,8 +145,8 @@ class Dependency:
 class EdgeModifier(Dependency):
     """A label between two ends: `a >> Label("if ready") >> b`. It draws its edges as soon as it has both.
 
-    As in Airflow, a label between a task in a group and something outside takes the side written first as its whole
-    group: `group_task >> Label("x") >> after` leaves from all leaves of the group.
+    As in Airflow, a label between a task in a group and something outside the group takes the side written first as its
+    whole group: `group_task >> Label("x") >> after` leaves from all leaves of the group.
     """
 
     def __init__(self, label: str) -> None:
@@ -175,7 +175,9 @@ class EdgeModifier(Dependency):
     def _widen(self) -> None:
         groups = {_group_around(end) for end in (*self._before, *self._after)}
         if self._before and self._after and len(groups) > 1:
-            self._before, self._after = ([_widened(end) for end in side] for side in (self._before, self._after))
+            self._before, self._after = (
+                list(dict.fromkeys(map(_widened, side))) for side in (self._before, self._after)
+            )
 
 
 def _group_around(end: Any) -> TaskGroup | None:
@@ -238,11 +240,12 @@ def chain(*ends: Any) -> None:
     [('a', 'b'), ('a', 'c'), ('b', 'd'), ('c', 'e'), ('d', 'f'), ('e', 'f')]
     """
     for before, after in pairwise(ends):
-        tails, heads = as_ends(before), as_ends(after)
-        if not (isinstance(before, (list, tuple)) and isinstance(after, (list, tuple))):
-            cross_downstream(tails, heads)
+        if not isinstance(before, (list, tuple)):
+            as_ends(before)[0].set_downstream(after)
+        elif not isinstance(after, (list, tuple)):
+            as_ends(after)[0].set_upstream(before)
         elif len(before) == len(after):
-            for tail, head in zip(tails, heads, strict=True):
+            for tail, head in zip(as_ends(before), after, strict=True):
                 tail.set_downstream(head)
         else:
             raise DagError(f"chain: neighbouring lists must be of one length, not {len(before)} and {len(after)}")
@@ -257,8 +260,8 @@ def chain_linear(*ends: Any) -> None:
     >>> sorted(dag.graph.edges)
     [('a', 'c'), ('a', 'd'), ('b', 'c'), ('b', 'd')]
     """
-    if len(ends) < 2:
-        raise DagError(f"chain_linear needs two or more ends to connect, not {len(ends)}; unpack a list with *")
+    if not any(ends[:-1]):
+        raise DagError(f"chain_linear has nothing to connect: {len(ends)} ends; unpack a list with *")
     if any(isinstance(end, EdgeModifier) for end in ends):
         raise DagError("chain_linear takes no labels; use chain, or a >> Label(...) >> b")
     for before, after in pairwise(ends):
@@ -600,14 +603,9 @@ class TaskGroup(Dependency, metaclass=CheckedArguments):
         return [task for task in tasks if inside.isdisjoint(neighbours[task.task_id])]
 
     def _tails(self) -> list[BaseOperator]:
-        # An arrow out of an empty group leaves from what is before the group, or else from the group around it.
-        group: TaskGroup | None = self
-        while group is not None:
-            before = [self.dag.task_dict[i] for i in sorted(group.upstream_ids) if i in self.dag.task_dict]
-            if tails := group.leaves or before:
-                return tails
-            group = group.parent_group
-        return []
+        # An arrow out of an empty group leaves from what is before the group.
+        tasks = self.dag.task_dict
+        return self.leaves or [tasks[i] for i in sorted(self.upstream_ids) if i in tasks]
 
     def __enter__(self) -> TaskGroup:
         _group_stack.append(self)
@@ -965,12 +963,14 @@ def _reachable_weight(dag: DAG, order: list[str], nearer: Mapping, farther: Mapp
     for bit, (task_id, task) in enumerate(zip(order, tasks, strict=True)):
         bits = 0
         for neighbour in nearer[task_id]:
-            bits |= reached[neighbour]
+            bits = bits | reached[neighbour] if bits else reached[neighbour]
             waiting[neighbour] -= 1
             if not waiting[neighbour]:
                 del reached[neighbour]
         if task.weight_rule == rule:
-            totals[task_id] = sum(weight * (bits & mask).bit_count() for weight, mask in masks.items())
+            totals[task_id] = sum(
+                weight * (bits if mask == -1 else bits & mask).bit_count() for weight, mask in masks.items()
+            )
         if waiting[task_id]:
             reached[task_id] = bits | (1 << bit)
     return totals
