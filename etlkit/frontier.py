@@ -47,8 +47,8 @@ class TaskIndex:
         self.tasks: list[BaseOperator] = [dag.task_dict[task_id] for task_id in self.ids]
         self.position = {task_id: i for i, task_id in enumerate(self.ids)}
         where = self.position
-        self.upstream = [[where[t] for t in dag.graph.pred[task_id]] for task_id in self.ids]
-        self.downstream = [[where[t] for t in dag.graph.succ[task_id]] for task_id in self.ids]
+        self.upstream = [tuple([where[t] for t in dag.graph.pred[task_id]]) for task_id in self.ids]
+        self.downstream = [tuple([where[t] for t in dag.graph.succ[task_id]]) for task_id in self.ids]
         self.rules = [TRIGGER_RULES[task.trigger_rule] for task in self.tasks]
         self.setups = self._setups()
 
@@ -128,7 +128,7 @@ class Frontier:
                     counts.add(state, is_setup=is_setup)
         return counts
 
-    def finish(self, i: int, state: str) -> list[int]:
+    def finish(self, i: int, state: str) -> Sequence[int]:
         """Note that position `i` reached the final `state`; the positions that may be decided because of it."""
         self.states[i] = state
         is_setup = self.index.tasks[i].is_setup
