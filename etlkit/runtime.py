@@ -171,7 +171,7 @@ class TaskRunner:
                 value = task.execute(context)
                 task.post_execute(context, value)
             # A simulated clock cannot interrupt: a task that slept past its limit is caught when it returns.
-            if task.execution_timeout is not None and self.clock.now() - work.start > task.execution_timeout:
+            if task.execution_timeout is not None and self.clock.now() - context.ti.start_date > task.execution_timeout:
                 raise time_out(task)
             return Outcome(SUCCESS, value)
         except (Exception, SystemExit, KeyboardInterrupt) as error:
@@ -221,7 +221,7 @@ class TaskRunner:
     def _call_back(self, task: BaseOperator, context: Context, result: Result, outcome: Outcome) -> None:
         callbacks = getattr(task, CALLBACKS[result.state]) if result.state in CALLBACKS else ()
         if callbacks:
-            context.values["exception"] = outcome.error
+            context.known["exception"] = outcome.error
             run_callbacks(callbacks, context)
 
 
@@ -358,6 +358,7 @@ class TaskInstance:
 
     def __init__(self, runner: TaskRunner, work: Work) -> None:
         self._runner, self._work = runner, work
+        assert work.start is not None
         self.start_date, self.first_start_date = work.start, work.rescheduled_since or work.start
         self.end_date: datetime | None = None
         self.state: str = RUNNING
@@ -475,25 +476,25 @@ class Context(Mapping):
     def __init__(self, ti: TaskInstance) -> None:
         self.ti = ti
         self.task = ti.task
-        self.values: dict[str, Any] = {}
+        self.known: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self.values:
+        if name not in self.known:
             try:
                 compute = CONTEXT_VALUES[name]
             except KeyError:
                 raise KeyError(f"{name!r} is not in the context of a task") from None
-            self.values[name] = compute(self)
-        return self.values[name]
+            self.known[name] = compute(self)
+        return self.known[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.values or name in CONTEXT_VALUES
+        return name in self.known or name in CONTEXT_VALUES
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**CONTEXT_VALUES, **self.values})
+        return iter({**CONTEXT_VALUES, **self.known})
 
     def __len__(self) -> int:
-        return len({**CONTEXT_VALUES, **self.values})
+        return len({**CONTEXT_VALUES, **self.known})
 
     @property
     def run(self) -> RunRow:

@@ -152,6 +152,20 @@ class Scheduler:
     told of every change once it is committed.
     """
 
+    # What is kept in memory: all of it follows from the database.
+    _active: dict[int, ActiveRun]
+    _queues: dict[Hashable, RunQueue]
+    _startable: dict[int, RunQueue]
+    _due: list[tuple[datetime, str]]
+    _timers: list[tuple[datetime, int, int, int | None]]
+    _waiting_for_room: set[str]
+    _touched: dict[int, ActiveRun]
+    _done: set[int]
+    _timed_out: set[int]
+    _paths: dict[int, tuple[str | None, ...]]
+    _events: list[TaskEvent | RunEvent]
+    _finished: list[tuple[ActiveRun, str]]
+
     def __init__(
         self,
         store: Store,
@@ -289,12 +303,12 @@ class Scheduler:
 
     def _publish(self, now: datetime) -> None:
         """Tell listeners and run the DAG callbacks of what was committed."""
-        events, self._events = self._events, []
+        events, finished = self._events, self._finished
+        self._events, self._finished = [], []
         for event in events:
             (self.listeners.on_task if isinstance(event, TaskEvent) else self.listeners.on_run)(event)
         if self.listeners:
             self.listeners.on_tick(now)
-        finished, self._finished = self._finished, []
         for run, state in finished:
             callbacks = run.dag.on_failure_callback if state == FAILED else run.dag.on_success_callback
             if callbacks:
@@ -336,8 +350,8 @@ class Scheduler:
         info = None if entry.paused else entry.next_run(now)
         if info is not None:
             moment = info.run_after
-            if isinstance(entry.dag.timetable, ContinuousTimetable) and entry.last_interval is not None:
-                # "At once" would let a run without duration repeat for ever inside one instant.
+            if isinstance(entry.dag.timetable, ContinuousTimetable):
+                # "At once" would make runs about no time at all, for ever inside one instant.
                 moment = max(moment, now + timedelta(seconds=conf.get("scheduler", "scheduler_idle_sleep_time")))
             heapq.heappush(self._due, (moment, entry.dag.dag_id))
 
@@ -361,7 +375,8 @@ class Scheduler:
             self._startable[id(queue)] = queue
 
     def _start_queued_runs(self, now: datetime) -> None:
-        startable, self._startable = self._startable, {}
+        startable = self._startable
+        self._startable = {}
         for queue in startable.values():
             while queue.may_start():
                 run = queue.waiting.popleft()
@@ -382,7 +397,7 @@ class Scheduler:
         for position, task in run.tasks.items():
             if task.state in ACTIVE:
                 self._slots.hold(run, position)
-            elif task.state == SCHEDULED:
+            elif task.state == SCHEDULED and not self._is_held(run):
                 self._slots.join(run, position)
             elif task.state in (UP_FOR_RETRY, UP_FOR_RESCHEDULE):
                 self._set_timer(task.not_before or now, run, position)
@@ -390,22 +405,27 @@ class Scheduler:
                 run.rule_out(task.skips)
 
     def _reconciled(self, entry: ScheduledDag, row: RunRow, now: datetime) -> list[TaskRow]:
-        """The run's task instances, after the DAG may have changed: new tasks get one, lost tasks' are removed."""
+        """The run's task instances, after the DAG may have changed: new and returned tasks are open, lost ones removed."""
         tasks = self.store.task_instances(row.id)
-        known = {task.task_id for task in tasks}
-        if known == entry.dag.task_dict.keys():
+        known = {task.task_id: task.state for task in tasks}
+        if known.keys() == entry.dag.task_dict.keys() and REMOVED not in known.values():
             return tasks
         missing = [new for new in task_rows(entry.dag, row.logical_date) if new["task_id"] not in known]
-        gone = {
-            task.id: (task.state, None, REMOVED) if task.state in FINISHED else (task.state, REMOVED)
-            for task in tasks
-            if task.task_id not in entry.dag.task_dict and task.state != REMOVED
-        }
-        if missing or gone:
+        paths = {task.id: path for task in tasks if (path := self._edited(entry, task))}
+        if missing or paths:
             self.store.create_task_instances(row.id, missing)
-            self.store.set_task_states(gone, now)
+            self.store.set_task_states(paths, now)
             tasks = self.store.task_instances(row.id)
         return [task for task in tasks if task.task_id in entry.dag.task_dict]
+
+    @staticmethod
+    def _edited(entry: ScheduledDag, task: TaskRow) -> tuple[str | None, ...]:
+        """The states that a task instance goes through because its task left the DAG, or came back."""
+        if (task.state == REMOVED) != (task.task_id in entry.dag.task_dict):
+            return ()
+        if task.state == REMOVED:
+            return REMOVED, None
+        return (task.state, None, REMOVED) if task.state in FINISHED else (task.state, REMOVED)
 
     # --- 3: timers ---
 
@@ -416,12 +436,12 @@ class Scheduler:
         while self._timers and self._timers[0][0] <= now:
             _, _, run_pk, position = heapq.heappop(self._timers)
             run = self._active.get(run_pk)
-            if run is None:
-                continue
+            if run is None or self._is_held(run):
+                continue  # when the pause ends, everything is read anew, timers too
             if position is None:
                 self._end_open_tasks(run, now, f"dagrun_timeout of {run.dag.dagrun_timeout} passed")
                 self._timed_out.add(run_pk)
-            elif run.frontier.states[position] in (UP_FOR_RETRY, UP_FOR_RESCHEDULE) and not self._is_held(run):
+            elif run.frontier.states[position] in (UP_FOR_RETRY, UP_FOR_RESCHEDULE):
                 self._make_ready(run, position, now, "its delay is over")
 
     def _end_open_tasks(self, run: ActiveRun, now: datetime, reason: str) -> None:
@@ -434,7 +454,8 @@ class Scheduler:
 
     def _decide(self, now: datetime) -> None:
         """Trigger rules, and all that follows from them, in the runs in which something changed."""
-        touched, self._touched = self._touched, {}
+        touched = self._touched
+        self._touched = {}
         for run in touched.values():
             if run.row.id not in self._active or self._is_held(run):
                 continue
@@ -557,6 +578,7 @@ class Scheduler:
 
     def _ended(self, run: ActiveRun, position: int, result: Result) -> None:
         """A task reached a final state by running: see what that decides."""
+        assert result.state is not None
         run.open -= 1
         run.candidates += run.frontier.finish(position, result.state)
         run.rule_out(result.skips)
@@ -582,18 +604,18 @@ class Scheduler:
         """Drop everything that was read from the database or follows from it."""
         self._changes = getattr(self, "_changes", 0)
         self._sequence = itertools.count()
-        self._active: dict[int, ActiveRun] = {}
-        self._queues: dict[Hashable, RunQueue] = {}
-        self._startable: dict[int, RunQueue] = {}
-        self._due: list[tuple[datetime, str]] = []
-        self._timers: list[tuple[datetime, int, int, int | None]] = []
-        self._waiting_for_room: set[str] = set()
-        self._touched: dict[int, ActiveRun] = {}
-        self._done: set[int] = set()
-        self._timed_out: set[int] = set()
-        self._paths: dict[int, tuple[str | None, ...]] = {}
-        self._events: list[TaskEvent | RunEvent] = []
-        self._finished: list[tuple[ActiveRun, str]] = []
+        self._active = {}
+        self._queues = {}
+        self._startable = {}
+        self._due = []
+        self._timers = []
+        self._waiting_for_room = set()
+        self._touched = {}
+        self._done = set()
+        self._timed_out = set()
+        self._paths = {}
+        self._events = []
+        self._finished = []
         self._slots = Slots({}, self.parallelism)
 
     def _reload(self, now: datetime) -> None:
@@ -608,7 +630,7 @@ class Scheduler:
             entry.forget()
             entry.paused = paused.get(dag_id, False)
             last = self.store.last_scheduled_run(dag_id)
-            if last is not None:
+            if last is not None and last.data_interval_start and last.data_interval_end:
                 entry.last_interval = DataInterval(last.data_interval_start, last.data_interval_end)
             self._queues[dag_id] = RunQueue(entry.dag.max_active_runs, open=not entry.paused)
         for backfill in self.store.open_backfills():
@@ -635,9 +657,17 @@ class Scheduler:
             self._task_event(run, position, old, new, now, reason, task.try_number + begins)
 
     def _task_event(
-        self, run: ActiveRun, position: int, old: str | None, new: str, at: datetime, reason: str, try_number: int
+        self,
+        run: ActiveRun,
+        position: int,
+        old: str | None,
+        new: str,
+        at: datetime | None,
+        reason: str,
+        try_number: int,
     ) -> None:
         task = run.tasks[position]
+        assert at is not None
         self._events.append(
             TaskEvent(at, run.row.dag_id, run.row.run_id, task.task_id, task.map_index, try_number, old, new, reason)
         )

@@ -451,10 +451,7 @@ class Store:
         rows = self.run_sql(
             f"SELECT {', '.join(BackfillRow._fields)} FROM backfill WHERE {where} ORDER BY id", values
         ).fetchall()
-        return [
-            BackfillRow(*row[:2], instant(row[2]), instant(row[3]), *row[4:6], bool(row[6]), *map(instant, row[7:]))  # type: ignore[arg-type]
-            for row in rows
-        ]
+        return [_backfill_row(row) for row in rows]
 
     def backfill_states(self, backfill_id: int) -> dict[str, int]:
         """How many of the runs that a backfill made or took over are in each state."""
@@ -798,7 +795,15 @@ def _run_row(row: Sequence[Any]) -> RunRow:
     for i in RUN_INSTANTS:
         values[i] = instant(values[i])
     run = RunRow(*values)
-    return run._replace(conf=json.loads(run.conf))
+    return run._replace(conf=json.loads(values[RunRow._fields.index("conf")]))
+
+
+def _backfill_row(row: Sequence[Any]) -> BackfillRow:
+    backfill = BackfillRow._make(row)
+    instants = {
+        name: instant(getattr(backfill, name)) for name in ("from_date", "to_date", "created_at", "completed_at")
+    }
+    return backfill._replace(is_paused=bool(backfill.is_paused), **instants)  # type: ignore[arg-type]
 
 
 def _task_row(row: Sequence[Any]) -> TaskRow:
