@@ -1,0 +1,109 @@
+"""The command line: `etlkit dags list`, `etlkit tasks test …`; names and positions are those of Airflow's own.
+
+Wrong use, and everything the kit refuses, is one line on stderr and exit code 2. A run that failed is exit code 1. An
+exception that is not the kit's own is a mistake in the kit, and keeps its traceback.
+
+Modules here import what they need inside each command, so that a command starts as fast as it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+from etlkit._version import __version__
+from etlkit.errors import EtlkitError
+
+GROUPS = {name: f"etlkit.cli.{name}" for name in ("dags", "tasks", "backfill", "logs", "db")}
+"""Groups of commands and the modules they are in, imported when asked for."""
+
+
+class RefusedError(click.ClickException):
+    """One of the kit's own errors, as the command line shows it."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"etlkit: {' '.join(self.message.split())}", file=file, err=file is None)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn the kit's own errors, and wrong use of a command, into one line."""
+    try:
+        yield
+    except EtlkitError as error:
+        raise RefusedError(str(error)) from error
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        see = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
+        raise RefusedError(error.format_message().rstrip(".") + see) from error
+
+
+class RootGroup(click.Group):
+    """The `etlkit` command: finds groups when they are asked for, and turns errors into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*GROUPS, *self.commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in GROUPS:
+            return getattr(import_module(GROUPS[cmd_name]), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with refusals():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with refusals():
+            return super().invoke(ctx)
+
+
+@click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(version)s")
+def cli() -> None:
+    """Learn and run data pipelines: Airflow's ideas on a laptop.
+
+    \b
+    Example: etlkit demo
+    """
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path("etlkit-demo"))
+def demo(folder: Path) -> None:
+    """Run a real pipeline end to end: New York's weather of January 2013, into FOLDER (./etlkit-demo).
+
+    \b
+    Example: etlkit demo
+    """
+    from etlkit.demo import main
+
+    main(folder)
+
+
+@cli.command()
+def version() -> None:
+    """Print the version.
+
+    \b
+    Example: etlkit version
+    """
+    click.echo(__version__)
+
+
+def main() -> None:
+    """The `etlkit` program: warnings are one line each."""
+    import warnings
+
+    warnings.formatwarning = lambda message, category, filename, lineno, line=None: (
+        f"etlkit: warning: {filename}:{lineno}: {message}\n"
+    )
+    cli(prog_name="etlkit")

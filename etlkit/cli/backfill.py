@@ -1,0 +1,185 @@
+"""`etlkit backfill …`: running a DAG for dates that have passed. `etlkit dags backfill` is `etlkit backfill create`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etlkit.cli.options import INSTANT, conf_option, dag_argument, output_option, source_option
+from etlkit.cli.tables import show
+
+if TYPE_CHECKING:
+    from etlkit.backfill import BackfillPlan
+    from etlkit.dag import DAG
+    from etlkit.store import RunRow
+
+backfill_argument = click.argument("backfill_id", metavar="BACKFILL", type=int)
+
+
+@click.group()
+def backfill() -> None:
+    """Make, list, pause and cancel backfills.
+
+    \b
+    Example: etlkit backfill list
+    """
+
+
+@backfill.command()
+@dag_argument
+@click.option("-s", "--start-date", "--from-date", type=INSTANT, required=True, help="the first logical date")
+@click.option("-e", "--end-date", "--to-date", type=INSTANT, help="the last one, included  [default: the first]")
+@click.option("-n", "--dry-run", is_flag=True, help="only print which runs it means")
+@click.option(
+    "--reprocess",
+    "--reprocess-behavior",
+    type=click.Choice(["none", "failed", "completed"]),
+    default="none",
+    show_default=True,
+    help="which runs that are there already run again",
+)
+@click.option("--run-backwards", is_flag=True, help="newest first")
+@click.option("--max-active-runs", type=click.IntRange(min=1), default=10, show_default=True, help="at most at once")
+@conf_option
+@source_option
+@output_option
+def create(
+    dag_id: str,
+    start_date: datetime,
+    end_date: datetime | None,
+    dry_run: bool,
+    reprocess: str,
+    run_backwards: bool,
+    max_active_runs: int,
+    conf: Mapping[str, Any] | None,
+    source: Path | None,
+    output: str,
+) -> None:
+    """Run a DAG for each of its logical dates from START to END, both included.
+
+    It first prints which runs it means. It may be interrupted at any moment, even killed: repeated, it goes on where it
+    stopped, and once everything is there it does nothing. The exit code is 0 only if no run failed.
+
+    \b
+    Example: etlkit dags backfill weather -s 2013-01-01 -e 2013-01-31 --dry-run
+    """
+    from etlkit.backfill import plan_backfill
+    from etlkit.cli.loading import find_dag
+    from etlkit.clock import SystemClock
+
+    dag, dates = find_dag(dag_id, source), (start_date, end_date or start_date)
+    plan = partial(plan_backfill, dag, *dates, reprocess=reprocess, reverse=run_backwards, now=SystemClock().now())
+    if dry_run:
+        _show_plan(plan(existing=_runs_so_far(dag_id)), output)
+    else:
+        _carry_out(dag, plan, max_active_runs, conf, output)
+
+
+def _show_plan(plan: BackfillPlan, output: str) -> None:
+    items = [{"logical_date": i.logical_date, "action": i.action, "reason": i.reason} for i in plan.items]
+    if output == "table":
+        click.echo(plan)
+    else:
+        show(items, output, empty=plan.summary)
+
+
+def _runs_so_far(dag_id: str) -> list[RunRow]:
+    from etlkit.cli.database import is_there, open_store
+
+    return open_store().runs(dag_id) if is_there() else []
+
+
+def _carry_out(
+    dag: DAG, plan: Callable[..., BackfillPlan], max_active_runs: int, conf: Mapping[str, Any] | None, output: str
+) -> None:
+    from etlkit.backfill import create_backfill
+    from etlkit.cli.backfilling import Backfilling
+    from etlkit.cli.database import open_store, scheduling
+    from etlkit.cli.stopping import Stopping
+
+    store = open_store()
+    with scheduling(f"etlkit dags backfill {dag.dag_id}"), Stopping() as stopping:
+        backfilling = Backfilling(store, dag, stopping)
+        backfilling.go_on()
+        planned = plan(existing=store.runs(dag.dag_id))
+        click.echo(planned, err=output != "table")
+        if not planned.nothing_to_do or not planned.items:
+            now = backfilling.clock.now()
+            backfill_id = create_backfill(store, dag, planned, max_active_runs=max_active_runs, conf=conf, now=now)
+            backfilling.finish(backfill_id)
+    if output != "table":
+        runs = [store.run_at(dag.dag_id, item.logical_date) for item in planned.items]
+        show([{"run_id": r.run_id, "logical_date": r.logical_date, "state": r.state} for r in runs if r], output)
+    raise SystemExit(backfilling.any_failed)
+
+
+@backfill.command("list")
+@click.option("-d", "--dag-id", help="only those of one DAG")
+@output_option
+def list_backfills(dag_id: str | None, output: str) -> None:
+    """List the backfills, with how far each is.
+
+    \b
+    Example: etlkit backfill list --dag-id weather
+    """
+    from etlkit.backfill import backfill_progress
+    from etlkit.cli.database import existing_store
+
+    store = existing_store()
+    names = ("id", "dag_id", "from_date", "to_date", "reprocess_behavior", "is_paused", "completed_at")
+    rows = [
+        {**{name: getattr(row, name) for name in names}, "progress": str(backfill_progress(store, row.id))}
+        for row in store.backfills(dag_id)
+    ]
+    show(rows, output, empty="no backfills")
+
+
+@backfill.command()
+@backfill_argument
+def pause(backfill_id: int) -> None:
+    """Start no more runs of a backfill; what runs goes on.
+
+    \b
+    Example: etlkit backfill pause 3
+    """
+    from etlkit.backfill import pause_backfill
+    from etlkit.cli.database import existing_store
+
+    pause_backfill(existing_store(), backfill_id)
+    click.echo(f"backfill {backfill_id} is paused")
+
+
+@backfill.command()
+@backfill_argument
+def unpause(backfill_id: int) -> None:
+    """Let a paused backfill go on.
+
+    \b
+    Example: etlkit backfill unpause 3
+    """
+    from etlkit.backfill import pause_backfill
+    from etlkit.cli.database import existing_store
+
+    pause_backfill(existing_store(), backfill_id, paused=False)
+    click.echo(f"backfill {backfill_id} goes on")
+
+
+@backfill.command()
+@backfill_argument
+def cancel(backfill_id: int) -> None:
+    """Give a backfill up: its queued runs fail without having run, and the runs that have begun go on.
+
+    \b
+    Example: etlkit backfill cancel 3
+    """
+    from etlkit.backfill import cancel_backfill
+    from etlkit.cli.database import existing_store
+    from etlkit.clock import SystemClock
+
+    failed = cancel_backfill(existing_store(), backfill_id, now=SystemClock().now())
+    click.echo(f"backfill {backfill_id} is cancelled; {len(failed)} queued runs failed")

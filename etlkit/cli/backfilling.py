@@ -1,0 +1,121 @@
+"""Carrying out backfills on the computer's own clock, until they are complete or somebody stops them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import click
+
+from etlkit.backfill import backfill_progress
+from etlkit.cli.database import paused_at_first, sqlite_file
+from etlkit.cli.on_demand import OnDemandScheduler, open_warehouse
+from etlkit.cli.stopping import Stopping
+from etlkit.clock import SystemClock
+from etlkit.config import conf
+from etlkit.dag import DAG
+from etlkit.errors import BackfillError
+from etlkit.events import Listener, RunEvent
+from etlkit.executors.sequential import SequentialExecutor
+from etlkit.logs import LogStore
+from etlkit.runtime import TaskRunner
+from etlkit.states import FINISHED
+from etlkit.store import Store
+
+
+class Backfilling:
+    """A scheduler for the backfills of one DAG; the caller holds the right to schedule on the database.
+
+    What a killed process left half done is made again.
+    """
+
+    def __init__(self, store: Store, dag: DAG, stopping: Stopping) -> None:
+        self.store, self.dag, self.stopping = store, dag, stopping
+        self.clock = SystemClock()
+        self.progress = ProgressBar(store)
+        self.any_failed = False
+        self.scheduler = OnDemandScheduler(
+            store,
+            self.clock,
+            SequentialExecutor(),
+            runner=TaskRunner(store, self.clock, LogStore(conf.get("logging", "base_log_folder")), open_warehouse),
+            listeners=[self.progress],
+        )
+        self.scheduler.add_dag(dag, paused=paused_at_first(dag))
+        if sqlite_file() is not None:
+            self.scheduler.recover()
+
+    def go_on(self) -> None:
+        """Finish the backfill that an earlier process left, if it did."""
+        for row in self.store.open_backfills(self.dag.dag_id):
+            click.echo(f"going on with backfill {row.id}: {backfill_progress(self.store, row.id)}", err=True)
+            self.finish(row.id)
+
+    def finish(self, backfill_id: int) -> None:
+        """Run a backfill to its end and say how it ended; SystemExit 130 if it is stopped before."""
+        idle = 0
+        with self.progress.of(backfill_id):
+            while self._is_open(backfill_id) and not self.stopping.asked.is_set():
+                busy = self.scheduler.tick() or self.scheduler.executor.in_flight
+                idle = 0 if busy else idle + 1
+                if idle:
+                    self._wait(backfill_id, idle)
+        progress = backfill_progress(self.store, backfill_id)
+        self.any_failed = self.any_failed or bool(progress.failed)
+        click.echo(f"backfill {backfill_id} of {self.dag.dag_id}: {progress}", err=True)
+        if self._is_open(backfill_id):
+            click.echo("stopped; repeat the command to go on", err=True)
+            raise SystemExit(130)
+
+    def _is_open(self, backfill_id: int) -> bool:
+        row = self.store.backfill(backfill_id)
+        return row is not None and row.completed_at is None
+
+    def _wait(self, backfill_id: int, idle: int) -> None:
+        """Wait for the next retry; a little at a time, since other processes may change the database."""
+        row, moment = self.store.backfill(backfill_id), self.scheduler.next_event()
+        if moment is None and idle > 2 and row and not row.is_paused:
+            raise BackfillError(f"backfill {backfill_id} cannot go on: {self._blocked()}")
+        look_again = self.clock.now() + timedelta(seconds=conf.get("scheduler", "scheduler_idle_sleep_time"))
+        self.clock.sleep_until(min(moment or look_again, look_again), self.stopping.asked)
+
+    def _blocked(self) -> str:
+        """What keeps the first run that is not finished from going on."""
+        first = self.store.runs(self.dag.dag_id, ["running", "queued"])[0]
+        waiting = [task.task_id for task in self.store.task_instances(first.id) if task.state not in FINISHED]
+        return f"{', '.join(waiting)} in {first.run_id} wait; look at pools and depends_on_past"
+
+
+class ProgressBar(Listener):
+    """Shows on a terminal how many runs of a backfill are finished; elsewhere nothing."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._update: Callable[[], None] | None = None
+
+    @contextmanager
+    def of(self, backfill_id: int) -> Iterator[None]:
+        """Show the bar while the block lasts."""
+        if not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        with Progress(
+            *Progress.get_default_columns()[:2],
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        ) as bar:
+            task = bar.add_task("runs", total=backfill_progress(self.store, backfill_id).total)
+            self._update = lambda: bar.update(task, completed=backfill_progress(self.store, backfill_id).done)
+            yield
+            self._update()
+        self._update = None
+
+    def on_run(self, event: RunEvent) -> None:
+        if self._update is not None:
+            self._update()

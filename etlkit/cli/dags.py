@@ -1,0 +1,256 @@
+"""`etlkit dags …`: DAGs, their runs, and when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etlkit.cli import backfill
+from etlkit.cli.options import INSTANT, conf_option, dag_argument, output_option, source_option
+from etlkit.cli.tables import show, show_record
+
+if TYPE_CHECKING:
+    from etlkit.dag import DAG
+
+
+@click.group()
+def dags() -> None:
+    """List, show, test, backfill, trigger and pause DAGs.
+
+    \b
+    Example: etlkit dags list
+    """
+
+
+dags.add_command(backfill.create, "backfill")
+
+
+@dags.command("list")
+@source_option
+@output_option
+def list_dags(source: Path | None, output: str) -> None:
+    """List the DAGs of the DAG folder; files that do not load are named on stderr.
+
+    \b
+    Example: etlkit dags list --output json
+    """
+    from etlkit.cli.database import paused_at_first, paused_flags
+    from etlkit.cli.loading import load_dags
+
+    folder = load_dags(source)
+    paused = paused_flags()
+    rows = [
+        {
+            "dag_id": dag_id,
+            "schedule": dag.timetable.summary,
+            "is_paused": paused.get(dag_id, paused_at_first(dag)),
+            "owners": sorted({task.owner for task in dag.tasks}),
+            "fileloc": dag.fileloc,
+        }
+        for dag_id, dag in sorted(folder.dags.items())
+    ]
+    show(rows, output, empty=f"no DAGs in {folder.path}")
+    for error in folder.errors:
+        click.echo(f"etlkit: {error}", err=True)
+
+
+@dags.command("list-import-errors")
+@source_option
+@output_option
+def list_import_errors(source: Path | None, output: str) -> None:
+    """List the DAG files that do not load; the exit code is 1 if there are any.
+
+    \b
+    Example: etlkit dags list-import-errors
+    """
+    from etlkit.cli.loading import load_dags
+
+    errors = load_dags(source).errors
+    show([{"filepath": e.path, "line": e.line, "error": e.reason} for e in errors], output, empty="all files load")
+    raise SystemExit(bool(errors))
+
+
+@dags.command("show")
+@dag_argument
+@source_option
+@output_option
+def show_dag(dag_id: str, source: Path | None, output: str) -> None:
+    """Show the graph of a DAG in layers: what is in one layer may run at the same time.
+
+    \b
+    Example: etlkit dags show weather
+    """
+    from etlkit.cli.loading import find_dag
+
+    dag = find_dag(dag_id, source)
+    rows = [
+        {"layer": number, **_task_row(dag, task_id)}
+        for number, layer in enumerate(dag.topological_generations(), start=1)
+        for task_id in layer
+    ]
+    show(rows, output, empty=f"DAG {dag_id!r} has no tasks")
+
+
+def _task_row(dag: DAG, task_id: str) -> dict[str, Any]:
+    task = dag.task_dict[task_id]
+    labels = {up: dag.graph.edges[up, task_id].get("label") for up in dag.graph.pred[task_id]}
+    after = [f"{up} ({label})" if label else up for up, label in labels.items()]
+    return {"task_id": task_id, "operator": type(task).__name__, "after": after, "trigger_rule": str(task.trigger_rule)}
+
+
+@dags.command()
+@dag_argument
+@click.argument("logical_date", metavar="[DATE]", type=INSTANT, required=False)
+@conf_option
+@source_option
+@output_option
+def test(
+    dag_id: str, logical_date: datetime | None, conf: Mapping[str, Any] | None, source: Path | None, output: str
+) -> None:
+    """Run a DAG once, for DATE or now, on a database in memory, and exit with 0 only if the run succeeds.
+
+    It is a manual run: its data interval is the last one that was over at DATE. Nothing is remembered afterwards; what
+    the tasks log goes to stderr. Time is simulated from now on (or from DATE if that is later), so retry delays and
+    sensors that wait for a time take no time.
+
+    \b
+    Example: etlkit dags test weather 2013-01-05 --file weather.py
+    """
+    from etlkit.cli.loading import find_dag
+    from etlkit.cli.trial import try_dag
+
+    run, tasks = try_dag(find_dag(dag_id, source), logical_date, conf)
+    rows = [{name: getattr(task, name) for name in ("task_id", "map_index", "state", "try_number")} for task in tasks]
+    about_run = {name: getattr(run, name) for name in ("dag_id", "run_id", "logical_date", "state")}
+    show_record({**about_run, "task_instances": rows}, rows, output)
+    click.echo(f"{run.dag_id} {run.run_id}: {run.state}", err=True)
+    raise SystemExit(run.state != "success")
+
+
+@dags.command("next-execution")
+@dag_argument
+@click.option("-n", "--num-executions", type=click.IntRange(min=1), default=1, help="how many  [default: 1]")
+@source_option
+@output_option
+def next_execution(dag_id: str, num_executions: int, source: Path | None, output: str) -> None:
+    """Show the next runs of a DAG: the stretch of time each is about, and the instant from which it may start.
+
+    \b
+    Example: etlkit dags next-execution weather -n 3
+    """
+    from etlkit.cli.database import last_interval
+    from etlkit.cli.loading import find_dag
+    from etlkit.clock import SystemClock
+
+    dag, now = find_dag(dag_id, source), SystemClock().now()
+    last = last_interval(dag_id)
+    rows: list[dict[str, datetime]] = []
+    while len(rows) < num_executions and (
+        info := dag.timetable.next_dagrun_info(last_automated_data_interval=last, restriction=dag.restriction(now))
+    ):
+        last = info.data_interval
+        rows.append(
+            {
+                "logical_date": info.logical_date,
+                "data_interval_start": last.start,
+                "data_interval_end": last.end,
+                "run_after": info.run_after,
+            }
+        )
+    end = f" until {dag.end_date}" if dag.end_date else ""
+    show(rows, output, empty=f"DAG {dag_id!r} has no next run: its schedule is {dag.timetable.summary}{end}")
+
+
+@dags.command("list-runs")
+@dag_argument
+@click.option("--state", type=click.Choice(["queued", "running", "success", "failed"]), help="only runs in this state")
+@output_option
+def list_runs(dag_id: str, state: str | None, output: str) -> None:
+    """List the runs of a DAG in the metadata database, oldest first.
+
+    \b
+    Example: etlkit dags list-runs weather --state failed
+    """
+    from etlkit.cli.database import existing_store
+
+    names = ("dag_id", "run_id", "state", "run_after", "logical_date", "start_date", "end_date")
+    runs = existing_store().runs(dag_id, [state] if state else [])
+    rows = [{name: getattr(run, name) for name in names} for run in runs]
+    show(rows, output, empty=f"no such runs of DAG {dag_id!r}")
+
+
+@dags.command()
+@dag_argument
+@click.option("-e", "--logical-date", "--exec-date", type=INSTANT, help="the run's logical date  [default: now]")
+@click.option("-r", "--run-id", help="the run's id  [default: manual__ and its date]")
+@conf_option
+@source_option
+@output_option
+def trigger(
+    dag_id: str,
+    logical_date: datetime | None,
+    run_id: str | None,
+    conf: Mapping[str, Any] | None,
+    source: Path | None,
+    output: str,
+) -> None:
+    """Queue a manual run of a DAG, for the scheduler to start.
+
+    \b
+    Example: etlkit dags trigger weather --conf '{"airport": "JFK"}'
+    """
+    from etlkit.cli.database import open_store, register
+    from etlkit.cli.loading import find_dag
+    from etlkit.clock import SystemClock
+    from etlkit.runs import trigger_run
+
+    dag, store, now = find_dag(dag_id, source), open_store(), SystemClock().now()
+    paused = register(store, dag, now)
+    run = trigger_run(store, dag, now=now, logical_date=logical_date, conf=conf, run_id=run_id)
+    names = ("dag_id", "run_id", "state", "logical_date", "data_interval_start", "data_interval_end", "conf")
+    show([{name: getattr(run, name) for name in names}], output)
+    if paused:
+        click.echo(f"DAG {dag_id!r} is paused: the run waits until `etlkit dags unpause {dag_id}`", err=True)
+
+
+@dags.command()
+@dag_argument
+@source_option
+@output_option
+def pause(dag_id: str, source: Path | None, output: str) -> None:
+    """Pause a DAG: nothing new of it starts.
+
+    \b
+    Example: etlkit dags pause weather
+    """
+    _set_paused(dag_id, True, source, output)
+
+
+@dags.command()
+@dag_argument
+@source_option
+@output_option
+def unpause(dag_id: str, source: Path | None, output: str) -> None:
+    """Unpause a DAG: from now on the scheduler runs it.
+
+    \b
+    Example: etlkit dags unpause weather
+    """
+    _set_paused(dag_id, False, source, output)
+
+
+def _set_paused(dag_id: str, paused: bool, source: Path | None, output: str) -> None:
+    from etlkit.cli.database import open_store, register
+    from etlkit.cli.loading import find_dag
+    from etlkit.clock import SystemClock
+
+    store = open_store()
+    if dag_id not in store.paused():
+        register(store, find_dag(dag_id, source), SystemClock().now())
+    with store.transaction():
+        store.set_paused(dag_id, paused)
+    show([{"dag_id": dag_id, "is_paused": paused}], output)

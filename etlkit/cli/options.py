@@ -1,0 +1,58 @@
+"""Arguments and options that many commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+
+class Instant(click.ParamType):
+    """A date such as 2013-01-31 or 2013-01-31T06:00+09:00; without a time zone it means UTC."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a date; write 2013-01-31 or 2013-01-31T06:00+09:00", param, ctx)
+        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+class JsonObject(click.ParamType):
+    """A JSON object such as {"airport": "JFK"}."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        try:
+            found = json.loads(value)
+        except ValueError as error:
+            self.fail(f"{value!r} is not JSON: {error}", param, ctx)
+        return found if isinstance(found, dict) else self.fail(f"{value!r} is not a JSON object", param, ctx)
+
+
+INSTANT, JSON_OBJECT = Instant(), JsonObject()
+
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["table", "json", "yaml", "plain"]), default="table", help="how to print it"
+)
+source_option = click.option(
+    "-S",
+    "--subdir",
+    "--file",
+    "source",
+    type=click.Path(path_type=Path),
+    help="a DAG file, or a folder of them  [default: dags_folder of the settings]",
+)
+conf_option = click.option("-c", "--conf", type=JSON_OBJECT, help="the run's conf, as a JSON object")
+dag_argument = click.argument("dag_id", metavar="DAG")
+task_argument = click.argument("task_id", metavar="TASK")
+run_argument = click.argument("run", metavar="RUN")

@@ -1,0 +1,153 @@
+"""How a command shows what it found: rows as a table, as aligned text, as JSON or as YAML.
+
+A table is drawn on a terminal and fits its width; where the output goes to a file or another program, it is plain text.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+Row = Mapping[str, Any]
+
+STATE_STYLES = {
+    "success": "green",
+    "running": "bright_green",
+    "failed": "red",
+    "upstream_failed": "yellow",
+    "skipped": "magenta",
+    "up_for_retry": "yellow",
+    "queued": "bright_black",
+}
+"""Colours of states on a terminal that has colours; the word stays beside them."""
+
+
+def show(rows: Sequence[Row], output: str, *, empty: str = "nothing found") -> None:
+    """Print rows that have the same columns, in one of `FORMATS`; `empty` stands for a table without rows."""
+    if not rows and output in ("table", "plain"):
+        click.echo(empty, err=True)
+    else:
+        click.echo(FORMATS[output](rows), nl=False)
+
+
+def show_record(record: Row, rows: Sequence[Row], output: str) -> None:
+    """Print one thing: as JSON and YAML whole, as a table only its `rows`."""
+    if output in ("json", "yaml"):
+        click.echo(FORMATS[output](record), nl=False)
+    else:
+        show(rows, output)
+
+
+def as_json(value: Any) -> str:
+    """
+    >>> print(as_json([{"state": None, "tries": 2}]), end="")
+    [
+      {
+        "state": null,
+        "tries": 2
+      }
+    ]
+    """
+    return json.dumps(plain_values(value), indent=2, ensure_ascii=False) + "\n"
+
+
+def as_yaml(value: Any) -> str:
+    """
+    >>> print(as_yaml({"dag_id": "weather", "tasks": [{"id": "load", "up": ["a"]}, {"id": "b", "up": []}]}), end="")
+    dag_id: "weather"
+    tasks:
+      - id: "load"
+        up:
+          - "a"
+      - id: "b"
+        up: []
+    """
+    return "\n".join(_yaml_lines(plain_values(value))) + "\n"
+
+
+YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+"""Names that YAML would read as something other than text."""
+
+
+def _yaml_lines(value: Any) -> list[str]:
+    if isinstance(value, dict) and value:
+        return [line for key, item in value.items() for line in _yaml_entry(key, item)]
+    if isinstance(value, list) and value:
+        return [("  " if place else "- ") + line for item in value for place, line in enumerate(_yaml_lines(item))]
+    return [json.dumps(value, ensure_ascii=False)]  # what JSON writes for a single value, YAML reads
+
+
+def _yaml_entry(key: str, item: Any) -> list[str]:
+    name = key if key.isidentifier() and key.lower() not in YAML_WORDS else json.dumps(key, ensure_ascii=False)
+    lines = _yaml_lines(item)
+    nested = isinstance(item, (dict, list)) and item
+    return [f"{name}:", *("  " + line for line in lines)] if nested else [f"{name}: {lines[0]}"]
+
+
+def as_plain(rows: Sequence[Row]) -> str:
+    """
+    >>> print(as_plain([{"dag_id": "날씨", "tries": 1}, {"dag_id": "load", "tries": 12}]), end="")
+    dag_id  tries
+    날씨    1
+    load    12
+    """
+    lines = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)] if rows else []
+    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(text + " " * (w - width(text)) for text, w in zip(line, widths, strict=True)) for line in lines)
+    return "".join(f"{line.rstrip()}\n" for line in padded)
+
+
+def as_table(rows: Sequence[Row]) -> str:
+    """A drawn table as wide as the terminal at most; plain text where there is no terminal."""
+    if not sys.stdout.isatty():
+        return as_plain(rows)
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*rows[0], box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        texts = [cell(value) for value in row.values()]
+        table.add_row(*(Text(text, style=STATE_STYLES.get(text, ""), overflow="fold") for text in texts))
+    console = Console()
+    with console.capture() as drawn:
+        console.print(table)
+    return drawn.get()
+
+
+FORMATS: dict[str, Callable[[Any], str]] = {"table": as_table, "json": as_json, "yaml": as_yaml, "plain": as_plain}
+
+
+def plain_values(value: Any) -> Any:
+    """`value` with everything that JSON does not have written as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_values(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def cell(value: Any) -> str:
+    """A value as it stands in a table; instants in UTC, to the second."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(cell, value))
+    if isinstance(value, Mapping):
+        return json.dumps(plain_values(value), ensure_ascii=False)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return "" if value is None else str(value)
+
+
+def width(text: str) -> int:
+    """How many columns a text takes: a letter of Chinese, Japanese or Korean takes two."""
+    letters = (letter for letter in text if not unicodedata.combining(letter))
+    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in letters)
