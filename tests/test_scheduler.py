@@ -1,0 +1,412 @@
+"""The scheduler with its real parts, on a simulated clock: which runs it makes, and what becomes of their tasks."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from etlkit.dag import DAG
+from etlkit.errors import (
+    AirflowFailException,
+    AirflowSkipException,
+    DagNotFound,
+    DownstreamTasksSkipped,
+    DuplicateDagIdFound,
+)
+from etlkit.events import Listener, RunEvent
+from etlkit.scheduler import Scheduler
+from etlkit.timetables import CronTriggerTimetable
+from tests.engine import DAY, HOUR, MINUTE, SECOND, Do, HandExecutor, World, at, make_dag, run_once
+
+# --- runs: which, and when --------------------------------------------------------------------------------------------
+
+
+def notes_dag(**kwargs):
+    """The daily DAG of the notes: from 2020-08-10 02:00, every day at 02:00."""
+    start = at(10, 2, month=8, year=2020)
+    return make_dag("notes", "a", schedule="0 2 * * *", start_date=start, **{"catchup": True, **kwargs})
+
+
+SWITCHED_ON = at(13, 20, month=8, year=2020)
+THREE_DATES = [at(day, 2, month=8, year=2020) for day in (10, 11, 12)]
+
+
+def test_a_daily_dag_first_seen_three_and_a_half_days_later_runs_three_times():
+    world = World(notes_dag(), now=SWITCHED_ON).run_until(SWITCHED_ON)
+    assert world.dates("notes") == THREE_DATES
+    assert {run.state for run in world.runs("notes")} == {"success"}
+    assert [run.data_interval_end for run in world.runs("notes")] == [date + DAY for date in THREE_DATES]
+
+
+def test_a_daily_dag_unpaused_three_and_a_half_days_later_runs_three_times():
+    world = World(notes_dag(), now=at(1, month=8, year=2020), paused=True).run_until(SWITCHED_ON)
+    assert world.runs("notes") == []
+    world.pause("notes", False)
+    world.run_until(SWITCHED_ON)
+    assert world.dates("notes") == THREE_DATES
+
+
+def test_the_run_of_a_day_starts_when_the_day_is_over():
+    world = World(notes_dag(), now=at(10, 2, month=8, year=2020))
+    over = at(11, 2, month=8, year=2020)
+    world.run_until(over - SECOND)
+    assert world.runs("notes") == []
+    world.run_until(over)
+    run = world.only_run("notes")
+    assert (run.logical_date, run.start_date, run.run_id) == (THREE_DATES[0], over, f"scheduled__{over.isoformat()}")
+
+
+def test_without_catch_up_only_the_newest_missed_interval_is_run():
+    world = World(notes_dag(catchup=False), now=SWITCHED_ON).run_until(SWITCHED_ON + 2 * DAY)
+    assert world.dates("notes") == [at(day, 2, month=8, year=2020) for day in (12, 13, 14)]
+
+
+def test_without_catch_up_intervals_missed_in_a_pause_are_left_out():
+    world = World(notes_dag(catchup=False), now=SWITCHED_ON).run_until(SWITCHED_ON)
+    world.pause("notes")
+    world.run_until(SWITCHED_ON + 3 * DAY)
+    world.pause("notes", False)
+    world.run_until(SWITCHED_ON + 4 * DAY)
+    assert [date.day for date in world.dates("notes")] == [12, 15, 16]
+
+
+def test_with_catch_up_intervals_missed_in_a_pause_are_run():
+    world = World(notes_dag(), now=SWITCHED_ON).run_until(SWITCHED_ON)
+    world.pause("notes")
+    world.run_until(SWITCHED_ON + 3 * DAY)
+    world.pause("notes", False)
+    world.run_until(SWITCHED_ON + 3 * DAY)
+    assert [date.day for date in world.dates("notes")] == [10, 11, 12, 13, 14, 15]
+
+
+@pytest.mark.parametrize("catchup", [True, False])
+def test_a_start_date_in_the_future_never_runs(catchup):
+    world = World(make_dag(schedule="@daily", start_date=at(1, year=2014), catchup=catchup)).run_until(at(1, year=2014))
+    assert world.runs() == []
+    assert world.run_until(at(2, year=2014)).dates() == [at(1, year=2014)]
+
+
+def test_nothing_runs_after_the_end_date():
+    world = World(make_dag(schedule="@daily", catchup=True, end_date=at(3))).run_until(at(20))
+    assert world.dates() == [at(1), at(2), at(3)]
+    assert world.scheduler.next_event() is None
+
+
+def test_catching_up_runs_in_order_within_max_active_runs():
+    hands = HandExecutor()
+    world = World(make_dag(edges="a", schedule="@daily", catchup=True, max_active_runs=2), now=at(6), executor=hands)
+    seen = []
+    for _ in range(5):
+        world.tick()
+        seen.append([run.logical_date.day for run in world.runs() if run.state in ("queued", "running")])
+        hands.end()
+    world.tick()
+    assert seen == [[1, 2], [3, 4], [5], [], []]
+    assert world.dates() == [at(day) for day in range(1, 6)]
+    assert {run.state for run in world.runs()} == {"success"}
+
+
+def test_room_for_one_run_more_is_used_at_once():
+    hands = HandExecutor()
+    world = World(make_dag(edges="a", schedule="@daily", catchup=True, max_active_runs=2), now=at(6), executor=hands)
+    world.tick()
+    ((_, second, _),) = [key for key in hands.held if key[1] != world.runs()[0].run_id]
+    hands.ended.append(hands.runner.run(hands.held.pop(("d", second, "a"))))
+    world.tick()
+    assert [(run.logical_date.day, run.state) for run in world.runs()] == [
+        (1, "running"),
+        (2, "success"),
+        (3, "running"),
+    ]
+
+
+def test_once_runs_once_and_never_again():
+    world = World(make_dag(schedule="@once", edges="a", start_date=at(2))).run_until(at(1, year=2014))
+    assert len(world.runs()) == 1
+    world.restart()
+    assert len(world.run_until(at(1, year=2015)).runs()) == 1
+
+
+def test_continuous_runs_again_and_again_and_time_goes_on():
+    world = World(make_dag(schedule="@continuous", edges="a")).run_until(at(1) + 10 * SECOND)
+    assert [run.start_date for run in world.runs()] == [at(1) + n * SECOND for n in range(1, 11)]
+    assert [run.data_interval_end for run in world.runs()[:-1]] == [run.data_interval_start for run in world.runs()[1:]]
+    assert {run.state for run in world.runs()} == {"success"}
+
+
+def test_continuous_waits_for_its_run():
+    hands = HandExecutor()
+    world = World(make_dag(schedule="@continuous", edges="a"), executor=hands).tick()
+    world.clock.jump(at(2))
+    assert len(world.tick().runs()) == 1
+    world.clock.jump(at(3))
+    assert len(world.tick().runs()) == 1
+    hands.end()
+    world.tick()
+    world.clock.jump(world.scheduler.next_event())
+    assert [(run.state, run.data_interval_start.day) for run in world.tick().runs()] == [("success", 1), ("running", 2)]
+
+
+def test_a_manual_run_at_half_past_nine_is_of_the_last_whole_day():
+    world = World(make_dag(edges="a", schedule="@daily"), now=at(5, 9, 30), paused=True)
+    run = world.trigger()
+    assert (run.data_interval_start, run.data_interval_end) == (at(4), at(5))
+    assert (run.logical_date, run.run_id) == (at(5, 9, 30), f"manual__{at(5, 9, 30).isoformat()}")
+
+
+def test_a_manual_run_does_not_move_the_schedule():
+    world = World(make_dag(edges="a", schedule="@daily", catchup=True), now=at(1, 12))
+    world.trigger()
+    world.run_until(at(3))
+    assert sorted(world.dates()) == [at(1), at(1, 12), at(2)]
+
+
+def test_a_date_that_was_run_by_hand_is_not_run_again():
+    world = World(make_dag(edges="a", schedule="@daily", catchup=True))
+    world.trigger(logical_date=at(2))
+    world.run_until(at(4))
+    assert [(run.logical_date.day, run.run_type) for run in world.runs()] == [
+        (2, "manual"),
+        (1, "scheduled"),
+        (3, "scheduled"),
+    ]
+
+
+def test_a_month_of_an_hourly_dag_gives_the_same_trace_twice():
+    def month():
+        flaky = Do("flaky", ValueError("first"), None, retries=1)
+        hourly = make_dag("hourly", "flaky >> b, flaky >> c", tasks=[flaky], schedule="@hourly", catchup=True)
+        daily = make_dag("daily", "a >> b", schedule="@daily", catchup=True)
+        world = World(hourly, daily).run_until(at(1, month=2))
+        assert len(world.runs("hourly")) == 31 * 24
+        assert len(world.runs("daily")) == 31
+        return str(world.trace)
+
+    assert month() == month()
+
+
+def test_two_dags_share_the_one_slot_by_the_time_of_their_runs():
+    one = make_dag("one", "a1 >> a2", schedule="0 1 * * *", catchup=True)
+    two = make_dag("two", "b1 >> b2", schedule="0 2 * * *", catchup=True)
+    world = World(one, two, now=at(3, 12)).run_until(at(3, 12))
+    assert len(world.runs("one")) == len(world.runs("two")) == 2
+    # Weight first (two tasks hang on the first of each), then the run's time.
+    assert world.order()[:4] == ["a1", "b1", "a1", "b1"]
+    assert {run.state for run in [*world.runs("one"), *world.runs("two")]} == {"success"}
+
+
+@pytest.mark.parametrize(("month", "day", "hours"), [(3, 10, 23), (11, 3, 25)])
+def test_a_day_on_which_the_clocks_change_is_one_run_of_its_true_length(month, day, hours):
+    new_york = ZoneInfo("America/New_York")
+    start = datetime(2013, month, day - 1, tzinfo=new_york)
+    dag = make_dag(edges="a", schedule="@daily", start_date=start, catchup=True)
+    world = World(dag, now=start.astimezone(UTC)).run_until(start.astimezone(UTC) + 4 * DAY)
+    lengths = [(run.data_interval_end - run.data_interval_start) / HOUR for run in world.runs()]
+    assert lengths[:3] == [24, hours, 24]
+    assert {run.data_interval_start.astimezone(new_york).hour for run in world.runs()} == {0}
+    assert all(run.start_date == run.data_interval_end for run in world.runs())
+
+
+def test_a_cron_in_the_hour_that_does_not_exist_still_runs_once_a_day():
+    zone = ZoneInfo("Europe/Berlin")
+    start = datetime(2013, 3, 29, tzinfo=zone)
+    dag = make_dag(
+        edges="a", schedule=CronTriggerTimetable("30 2 * * *", timezone=zone), start_date=start, catchup=True
+    )
+    world = World(dag, now=start.astimezone(UTC)).run_until(start.astimezone(UTC) + 5 * DAY)
+    days = [run.run_after.astimezone(zone).day for run in world.runs()]
+    assert days == [29, 30, 31, 1, 2]
+
+
+def test_every_run_is_started_at_the_moment_it_is_due_not_later():
+    world = World(make_dag(edges="a", schedule="17 * * * *", catchup=True)).run_until(at(2))
+    assert all(run.start_date == run.end_date == run.run_after for run in world.runs())
+
+
+def test_run_until_stops_at_the_end_and_takes_it_with_it():
+    world = World(make_dag(edges="a", schedule="@daily", catchup=True)).run_until(at(2))
+    assert (len(world.runs()), world.clock.now()) == (1, at(2))
+    assert world.scheduler.next_event() == at(3)
+
+
+# --- pausing and starting anew ----------------------------------------------------------------------------------------
+
+
+def test_a_paused_dag_ends_what_runs_and_starts_nothing():
+    hands = HandExecutor()
+    world = World(make_dag(edges="a >> b, c"), executor=hands)
+    run = world.trigger()
+    world.tick()
+    world.pause()
+    hands.end("a")
+    world.tick()
+    assert world.states() == {"a": "success", "b": None, "c": "queued"}
+    hands.end()
+    assert world.tick().states() == {"a": "success", "b": None, "c": "success"}
+    assert world.row(run).state == "running"
+    world.pause(paused=False)
+    world.tick()
+    hands.end()
+    assert world.tick().row(run).state == "success"
+
+
+def test_a_task_that_was_ready_before_the_pause_waits_too():
+    hands = HandExecutor(slots=1)
+    world = World(make_dag(edges="a, b"), executor=hands)
+    world.trigger()
+    world.tick()
+    world.pause()
+    hands.end()
+    world.tick()
+    assert hands.tasks == []
+    world.pause(paused=False)
+    assert world.tick().executor.tasks == ["b"]
+
+
+def test_a_run_triggered_in_a_pause_waits_for_its_end():
+    world = World(make_dag(edges="a"), paused=True)
+    world.trigger()
+    assert world.run_until(at(2)).only_run().state == "queued"
+    world.pause(paused=False)
+    assert world.run_until(at(2)).only_run().state == "success"
+
+
+def test_a_retry_whose_moment_came_in_a_pause_is_made_after_it():
+    dag = make_dag(tasks=[Do("a", ValueError, None, retries=1, retry_delay=HOUR)])
+    world = World(dag)
+    world.trigger()
+    world.run_until(at(1, 0, 30))
+    world.pause()
+    assert world.run_until(at(1, 5)).states() == {"a": "up_for_retry"}
+    world.pause(paused=False)
+    assert world.run_until(at(1, 5)).states() == {"a": "success"}
+
+
+def test_a_run_time_out_that_came_in_a_pause_is_noticed_after_it():
+    hands = HandExecutor()
+    world = World(make_dag(edges="a >> b", dagrun_timeout=HOUR), executor=hands)
+    world.trigger()
+    world.tick()
+    world.pause()
+    world.clock.jump(at(1, 2))
+    assert world.tick().only_run().state == "running"
+    world.pause(paused=False)
+    assert world.tick().only_run().state == "failed"
+
+
+def test_a_pause_of_one_dag_leaves_the_other_alone():
+    world = World(
+        make_dag("one", "a", schedule="@daily", catchup=True), make_dag("two", "a", schedule="@daily", catchup=True)
+    )
+    world.pause("one")
+    world.run_until(at(3))
+    assert (len(world.runs("one")), len(world.runs("two"))) == (0, 2)
+
+
+def test_a_scheduler_that_starts_anew_goes_on_where_the_old_one_stopped():
+    fails = Do("fails", ValueError, None, retries=1, retry_delay=DAY)
+    world = World(make_dag(edges="fails >> after", tasks=[fails], schedule="@daily", catchup=True))
+    world.run_until(at(2, 12))
+    assert world.restart() == []
+    world.run_until(at(5))
+    assert world.dates() == [at(day) for day in (1, 2, 3, 4)]
+    assert [world.states(run)["after"] for run in world.runs()] == ["success", "success", "success", None]
+    assert world.story("running", "fails")[1] == (at(3), "fails")
+
+
+def test_the_same_dag_may_be_added_twice_and_another_of_its_name_may_not():
+    dag = make_dag()
+    world = World(dag)
+    world.add(dag)
+    with pytest.raises(DuplicateDagIdFound):
+        world.add(make_dag())
+
+
+def test_a_dag_that_nobody_knows_is_named_with_the_nearest():
+    with pytest.raises(DagNotFound, match="'weather'"):
+        World(make_dag("weather")).scheduler.remove_dag("wether")
+
+
+def test_a_run_of_a_dag_that_is_gone_waits_until_it_is_back():
+    dag = make_dag(edges="a")
+    world = World(dag)
+    world.trigger()
+    world.scheduler.remove_dag("d")
+    assert world.run_until(at(2)).only_run().state == "queued"
+    world.add(dag)
+    assert world.run_until(at(2)).only_run().state == "success"
+
+
+# --- a DAG that is edited ---------------------------------------------------------------------------------------------
+
+
+def test_a_task_added_while_a_run_is_under_way_is_run_too():
+    hands = HandExecutor()
+    world = World(make_dag(edges="a"), executor=hands)
+    run = world.trigger()
+    world.tick()
+    world.replace(make_dag(edges="a >> b, c"))
+    world.tick()
+    assert sorted(hands.tasks) == ["a", "c"]
+    hands.end()
+    world.tick()
+    hands.end()
+    assert world.tick().states() == {"a": "success", "b": "success", "c": "success"}
+    assert world.row(run).state == "success"
+
+
+def test_a_task_taken_out_while_a_run_is_under_way_is_removed_and_holds_up_nothing():
+    hands = HandExecutor()
+    world = World(make_dag(edges="a >> b >> c"), executor=hands)
+    world.trigger()
+    world.tick()
+    world.replace(make_dag(edges="a >> c"))
+    hands.end()
+    world.tick()
+    hands.end()
+    assert world.tick().states() == {"a": "success", "b": "removed", "c": "success"}
+    assert world.only_run().state == "success"
+
+
+def test_an_attempt_of_a_task_that_was_taken_out_changes_nothing():
+    hands = HandExecutor()
+    world = World(make_dag(edges="a, b"), executor=hands)
+    world.trigger()
+    world.tick()
+    begun = hands.held["d", world.only_run().run_id, "b"]
+    with world.store.transaction():
+        assert hands.runner.begin(begun)
+    world.replace(make_dag(edges="a"))
+    world.tick()
+    hands.ended.append(hands.runner.carry_out(begun))
+    del hands.held["d", world.only_run().run_id, "b"]
+    hands.end()
+    assert world.tick().states() == {"a": "success", "b": "removed"}
+    assert world.only_run().state == "success"
+
+
+def test_a_task_that_comes_back_is_run():
+    hands = HandExecutor()
+    world = World(make_dag(edges="a >> b"), executor=hands)
+    world.trigger()
+    world.tick()
+    world.replace(make_dag(edges="a"))
+    assert world.tick().states() == {"a": "queued", "b": "removed"}
+    world.replace(make_dag(edges="a >> b"))
+    world.tick()
+    hands.end()
+    world.tick()
+    hands.end()
+    assert world.tick().states() == {"a": "success", "b": "success"}
+
+
+def test_finished_runs_keep_what_an_edit_takes_out():
+    world = World(make_dag(edges="a, b", schedule="@daily", catchup=True)).run_until(at(2))
+    world.replace(make_dag(edges="b, c", schedule="@daily", catchup=True))
+    world.run_until(at(3))
+    assert [sorted(world.tasks(run)) for run in world.runs()] == [["a", "b"], ["b", "c"]]
+
+
+def test_a_run_without_tasks_succeeds():
+    world = run_once(DAG("d", start_date=at(1)))
+    assert (world.only_run().state, world.tasks()) == ("success", {})
