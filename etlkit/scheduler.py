@@ -306,7 +306,10 @@ class Scheduler:
         events, finished = self._events, self._finished
         self._events, self._finished = [], []
         for event in events:
-            (self.listeners.on_task if isinstance(event, TaskEvent) else self.listeners.on_run)(event)
+            if isinstance(event, TaskEvent):
+                self.listeners.on_task(event)
+            else:
+                self.listeners.on_run(event)
         if self.listeners:
             self.listeners.on_tick(now)
         for run, state in finished:
