@@ -15,11 +15,13 @@ etlkit.errors.MetadataError: metadata database ...etl.db is scheduled by process
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from etlkit.clock import SystemClock
 from etlkit.errors import MetadataError
 
 if sys.platform == "win32":
@@ -34,6 +36,10 @@ else:
 
     def _lock(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+ATTEMPTS, PAUSE = 5, 0.02
+"""How often, and after how many seconds, the lock is tried again: somebody may just be asking who has it."""
 
 
 class SchedulerLock:
@@ -53,26 +59,47 @@ class SchedulerLock:
         except OSError as error:
             reason = f"{self.path} cannot be written: {error.strerror or error}"
             raise MetadataError(f"metadata database {self.database} cannot be scheduled: {reason}") from None
-        try:
-            _lock(self._file)
-        except OSError:
-            holder = self._holder()
+        if not self._taken():
+            holder = _signature(self._file)
             self._file.close()
             raise MetadataError(
                 f"metadata database {self.database} is scheduled by {holder}; wait until it ends, or stop it"
-            ) from None
+            )
         self._sign(f"process {os.getpid()} ({self.purpose})")
         return self
+
+    def _taken(self) -> bool:
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                SystemClock().sleep(PAUSE)
+            with contextlib.suppress(OSError):
+                _lock(self._file)
+                return True
+        return False
 
     def __exit__(self, *exc_info: object) -> None:
         self._sign("")
         self._file.close()
 
-    def _holder(self) -> str:
-        self._file.seek(0)
-        return self._file.read().decode("utf-8", "replace") or "another process"
-
     def _sign(self, text: str) -> None:
         self._file.truncate(0)
         self._file.write(text.encode())
         self._file.flush()
+
+
+def who_schedules(database: str | Path) -> str | None:
+    """Which process holds the right to schedule `database`; None if none does."""
+    try:
+        with Path(f"{database}.scheduler-lock").open("r+b") as file:
+            try:
+                _lock(file)
+            except OSError:
+                return _signature(file)
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def _signature(file: BinaryIO) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace") or "another process"

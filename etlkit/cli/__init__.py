@@ -19,8 +19,8 @@ import click
 from etlkit._version import __version__
 from etlkit.errors import EtlkitError
 
-GROUPS = {name: f"etlkit.cli.{name}" for name in ("dags", "tasks", "backfill", "logs", "db")}
-"""Groups of commands and the modules they are in, imported when asked for."""
+GROUPS = {name: f"etlkit.cli.{name}" for name in ("dags", "tasks", "backfill", "scheduler", "logs", "db")}
+"""Commands and groups of them, and the modules that they are in, imported when asked for."""
 
 
 class RefusedError(click.ClickException):

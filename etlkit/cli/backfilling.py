@@ -10,42 +10,27 @@ from datetime import timedelta
 import click
 
 from etlkit.backfill import backfill_progress
-from etlkit.cli.database import paused_at_first, sqlite_file
-from etlkit.cli.on_demand import OnDemandScheduler, open_warehouse
+from etlkit.cli.database import paused_at_first
+from etlkit.cli.schedulers import OnDemandScheduler, make_scheduler
 from etlkit.cli.stopping import Stopping
-from etlkit.clock import SystemClock
 from etlkit.config import conf
 from etlkit.dag import DAG
 from etlkit.errors import BackfillError
 from etlkit.events import Listener, RunEvent
-from etlkit.executors.sequential import SequentialExecutor
-from etlkit.logs import LogStore
-from etlkit.runtime import TaskRunner
-from etlkit.states import FINISHED
 from etlkit.store import Store
+from etlkit.why import why
 
 
 class Backfilling:
-    """A scheduler for the backfills of one DAG; the caller holds the right to schedule on the database.
-
-    What a killed process left half done is made again.
-    """
+    """A scheduler for the backfills of one DAG; the caller holds the right to schedule on the database."""
 
     def __init__(self, store: Store, dag: DAG, stopping: Stopping) -> None:
         self.store, self.dag, self.stopping = store, dag, stopping
-        self.clock = SystemClock()
         self.progress = ProgressBar(store)
         self.any_failed = False
-        self.scheduler = OnDemandScheduler(
-            store,
-            self.clock,
-            SequentialExecutor(),
-            runner=TaskRunner(store, self.clock, LogStore(conf.get("logging", "base_log_folder")), open_warehouse),
-            listeners=[self.progress],
-        )
+        self.scheduler = make_scheduler(OnDemandScheduler, store, [self.progress])
+        self.clock = self.scheduler.clock
         self.scheduler.add_dag(dag, paused=paused_at_first(dag))
-        if sqlite_file() is not None:
-            self.scheduler.recover()
 
     def go_on(self) -> None:
         """Finish the backfill that an earlier process left, if it did."""
@@ -82,10 +67,9 @@ class Backfilling:
         self.clock.sleep_until(min(moment or look_again, look_again), self.stopping.asked)
 
     def _blocked(self) -> str:
-        """What keeps the first run that is not finished from going on."""
+        """What keeps the first run that is not finished from going on, in one line."""
         first = self.store.runs(self.dag.dag_id, ["running", "queued"])[0]
-        waiting = [task.task_id for task in self.store.task_instances(first.id) if task.state not in FINISHED]
-        return f"{', '.join(waiting)} in {first.run_id} wait; look at pools and depends_on_past"
+        return "; ".join(map(str, why(self.store, self.dag, run_id=first.run_id, now=self.clock.now())))
 
 
 class ProgressBar(Listener):

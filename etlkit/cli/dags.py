@@ -165,6 +165,33 @@ def next_execution(dag_id: str, num_executions: int, source: Path | None, output
     show(rows, output, empty=f"DAG {dag_id!r} has no next run: its schedule is {dag.timetable.summary}{end}")
 
 
+@dags.command("why")
+@dag_argument
+@click.option("-t", "--task", "task_id", help="a task: what keeps it from running")
+@click.option("-r", "--run", help="a run, by its run_id or logical date  [default: the next one]")
+@source_option
+@output_option
+def why_not(dag_id: str, task_id: str | None, run: str | None, source: Path | None, output: str) -> None:
+    """Say what keeps a DAG's next run, a run, or a task of it from going on.
+
+    \b
+    Example: etlkit dags why weather --task load --run 2013-01-05
+    """
+    from etlkit.cli.database import existing_store, find_run, is_scheduled
+    from etlkit.cli.loading import find_dag
+    from etlkit.clock import SystemClock
+    from etlkit.why import why
+
+    dag, store = find_dag(dag_id, source), existing_store()
+    run_id = find_run(store, dag_id, run).run_id if run else None
+    now = SystemClock().now()
+    answer = why(store, dag, task_id=task_id, run_id=run_id, now=now, scheduler_running=is_scheduled())
+    if output == "table":
+        click.echo(answer)
+    else:
+        show([blocker._asdict() for blocker in answer], output)
+
+
 @dags.command("list-runs")
 @dag_argument
 @click.option("--state", type=click.Choice(["queued", "running", "success", "failed"]), help="only runs in this state")

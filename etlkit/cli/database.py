@@ -12,7 +12,7 @@ import click
 
 from etlkit.config import conf
 from etlkit.errors import EtlkitError, MetadataError
-from etlkit.scheduler_lock import SchedulerLock
+from etlkit.scheduler_lock import SchedulerLock, who_schedules
 
 if TYPE_CHECKING:
     from etlkit.dag import DAG
@@ -106,6 +106,12 @@ def scheduling(purpose: str) -> AbstractContextManager:
     """The right to schedule the configured database, while the block lasts; MetadataError if another process has it."""
     file = sqlite_file()
     return nullcontext() if file is None else SchedulerLock(file, purpose)
+
+
+def is_scheduled() -> bool | None:
+    """Whether a process schedules the configured database now; None if that cannot be known."""
+    file = sqlite_file()
+    return None if file is None else who_schedules(file) is not None
 
 
 def find_run(store: Store, dag_id: str, run: str) -> RunRow:

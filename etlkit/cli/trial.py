@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TextIO
 
 from etlkit import xcom
-from etlkit.cli.on_demand import OnDemandScheduler, open_warehouse
+from etlkit.cli.schedulers import OnDemandScheduler, open_warehouse
 from etlkit.clock import Clock, SimulatedClock, SystemClock
 from etlkit.dag import DAG
 from etlkit.errors import DagError
