@@ -23,7 +23,7 @@ import heapq
 import itertools
 import logging
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Container, Hashable, Iterable
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -118,6 +118,8 @@ class ActiveRun:
         self.ruled_out: set[int] = set()
         """Positions that a branch or short circuit decided against."""
         self.held_by_past: set[int] = set()
+        self.failed_fast = self.dag.fail_fast and FAILED in states
+        """Whether a task of a `fail_fast` DAG failed, and the others are still to be ended."""
 
     @property
     def deadline(self) -> datetime | None:
@@ -442,16 +444,23 @@ class Scheduler:
             if run is None or self._is_held(run):
                 continue  # when the pause ends, everything is read anew, timers too
             if position is None:
-                self._end_open_tasks(run, now, f"dagrun_timeout of {run.dag.dagrun_timeout} passed")
+                self._end_open_tasks(run, now, f"dagrun_timeout of {run.dag.dagrun_timeout} passed", running=SKIPPED)
                 self._timed_out.add(run_pk)
             elif run.frontier.states[position] in (UP_FOR_RETRY, UP_FOR_RESCHEDULE):
                 self._make_ready(run, position, now, "its delay is over")
 
-    def _end_open_tasks(self, run: ActiveRun, now: datetime, reason: str) -> None:
-        """End everything in a run that has not finished: what runs has failed, the rest is skipped."""
+    def _end_open_tasks(
+        self, run: ActiveRun, now: datetime, reason: str, *, running: str, spare: Container[int] = ()
+    ) -> list[int]:
+        """End all open tasks but those in `spare`: what runs becomes `running`, the rest is skipped.
+
+        Returns the positions that this may decide.
+        """
+        candidates: list[int] = []
         for position, state in enumerate(run.frontier.states):
-            if state not in FINISHED:
-                self._settle(run, position, FAILED if state == RUNNING else SKIPPED, now, reason)
+            if state not in FINISHED and position not in spare:
+                candidates += self._settle(run, position, running if state == RUNNING else SKIPPED, now, reason)
+        return candidates
 
     # --- 4: trigger rules ---
 
@@ -463,6 +472,8 @@ class Scheduler:
             if run.row.id not in self._active or self._is_held(run):
                 continue
             candidates, run.candidates = run.candidates, []
+            if run.failed_fast:
+                candidates += self._fail_fast(run, now)
             if run.ruled_out:
                 candidates += self._skip_ruled_out(run, now)
             runnable, settled = run.frontier.decide(candidates)
@@ -474,8 +485,14 @@ class Scheduler:
             if not run.open:
                 self._done.add(run.row.id)
 
+    def _fail_fast(self, run: ActiveRun, now: datetime) -> list[int]:
+        """A task of a `fail_fast` DAG failed: end all others but teardowns; the positions that this may decide."""
+        run.failed_fast = False
+        teardowns = {i for i, task in enumerate(run.index.tasks) if task.is_teardown}
+        return self._end_open_tasks(run, now, "fail_fast: another task failed", running=FAILED, spare=teardowns)
+
     def _skip_ruled_out(self, run: ActiveRun, now: datetime) -> list[int]:
-        """Skip what a branch, a short circuit or fail_fast decided against; the positions that this may decide."""
+        """Skip what a branch or short circuit decided against; the positions that this may decide."""
         candidates: list[int] = []
         for position in sorted(run.ruled_out):
             if run.frontier.states[position] not in FINISHED | ACTIVE:
@@ -587,8 +604,8 @@ class Scheduler:
         run.rule_out(result.skips)
         self._touch(run)
         self._touch_next_runs(run)
-        if result.state == FAILED and run.dag.fail_fast:
-            run.ruled_out.update(i for i, state in enumerate(run.frontier.states) if state not in FINISHED)
+        if run.dag.fail_fast and result.state == FAILED:
+            run.failed_fast = True
 
     def _touch(self, run: ActiveRun) -> None:
         self._touched[run.row.id] = run
