@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from etlkit.errors import EtlkitError
+from etlkit.masking import masker
 
 _current: ContextVar[TryLog | None] = ContextVar("etlkit_try_log", default=None)
 
@@ -94,7 +95,7 @@ class TryLog:
     def write(self, text: str) -> int:
         if self._stream is None:
             self._stream = self._store.stream(self._key)
-        return self._stream.write(text)
+        return self._stream.write(masker.mask(text))
 
     def flush(self) -> None:
         """Nothing is held back: lines are written as they come."""
@@ -129,10 +130,15 @@ class TryLogHandler(logging.Handler):
 
 
 def install_handler() -> None:
-    """Make log records reach the logs of tries; called once by whoever runs tasks, harmless when called again."""
+    """Make log records reach the logs of tries; called once by whoever runs tasks, harmless when called again.
+
+    No handler shows secrets from then on, not those either that others have made.
+    """
     root = logging.getLogger()
     if not any(isinstance(handler, TryLogHandler) for handler in root.handlers):
         handler = TryLogHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
         logging.getLogger("etlkit.task").setLevel(logging.INFO)
+    for other in filter(None, (*root.handlers, logging.lastResort)):
+        other.addFilter(masker)

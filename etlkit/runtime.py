@@ -26,7 +26,6 @@ import itertools
 import logging
 import signal
 import threading
-import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +45,7 @@ from etlkit.errors import (
     XComError,
 )
 from etlkit.logs import LogKey, LogStore, install_handler
+from etlkit.masking import masker
 from etlkit.states import FAILED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY
 from etlkit.store import RunRow, Store, this_process
 
@@ -177,7 +177,7 @@ class TaskRunner:
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             outcome = outcome_of(error)
             if outcome.error is not None:
-                log.error("%s", "".join(traceback.format_exception(without_our_frames(error))).rstrip())
+                log.error("%s", masker.format_exception(without_our_frames(error)).rstrip())
             return outcome
         finally:
             current_context.reset(token)
@@ -333,12 +333,12 @@ NO_LIMIT: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one line: its type and message.
+    """An exception as one line: its type and message, without secrets.
 
     >>> one_line(ValueError("bad", 1))
     "ValueError: ('bad', 1)"
     """
-    message = " ".join(str(error).split())
+    message = " ".join(masker.mask(str(error)).split())
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
