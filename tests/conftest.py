@@ -1,0 +1,74 @@
+"""What tests of the command line share."""
+
+import json
+import os
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+from click.testing import CliRunner
+
+from etlkit.cli import cli
+from etlkit.config import conf
+
+
+class CommandLine:
+    """The `etlkit` command in a home folder of its own; called with the words of a command, it gives the result."""
+
+    def __init__(self, home):
+        self.home = home
+        self.dags = home / "dags"
+        self.dags.mkdir(parents=True)
+        self.environ = {**os.environ, "ETLKIT_HOME": str(home)}
+
+    def __call__(self, *words):
+        """Run a command in this process."""
+        return CliRunner().invoke(cli, [str(word) for word in words], prog_name="etlkit")
+
+    def json(self, *words, exit_code=0):
+        """What a command prints with `--output json`."""
+        result = self(*words, "--output", "json")
+        assert result.exit_code == exit_code, result.output
+        return json.loads(result.stdout)
+
+    def refused(self, *words):
+        """The one line with which a command refuses; there is nothing on stdout, and the exit code is 2."""
+        result = self(*words)
+        assert (result.exit_code, result.stdout) == (2, ""), result.output
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("etlkit: ")
+        return line.removeprefix("etlkit: ")
+
+    def start(self, *words, **options):
+        """Start a command as a process of its own."""
+        command = [sys.executable, "-m", "etlkit", *map(str, words)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, env=self.environ, text=True, **{**pipes, **options})
+
+    def dag_file(self, name, text):
+        """Write a file into the DAG folder; its path."""
+        path = self.dags / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text), encoding="utf-8")
+        return path
+
+
+@pytest.fixture
+def own_imports(tmp_path, monkeypatch):
+    """Forget in the end which folders became importable, and what was imported from `tmp_path`."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def etlkit(tmp_path, monkeypatch, own_imports):
+    """A `CommandLine` in a new home folder."""
+    monkeypatch.setenv("ETLKIT_HOME", str(tmp_path / "home"))
+    conf.use(None)
+    yield CommandLine(tmp_path / "home")
+    conf.use(None)
