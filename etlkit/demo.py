@@ -1,14 +1,15 @@
 """`etlkit demo`: a real pipeline, end to end, in a few seconds.
 
-The scheduler runs the DAG of `etlkit.example_dags.weather` for January 2013, one run a day, on a simulated clock. On the
-way the source is out once and a reading is revised late; at the end a week is loaded again. Every number printed is the
-answer to a query on the two databases that are left in the folder.
+The scheduler runs the DAG of `etlkit.example_dags.weather` for January 2013, one run a day, on a simulated clock. On
+the way the source is out once and a reading is revised late; at the end a week is loaded again. Every number printed is
+the answer to a query on the two databases that are left in the folder.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -50,10 +51,8 @@ def main(folder: str | Path = "etlkit-demo") -> None:
     database = f"sqlite:///{folder / METADATA}"
     with Lab(START, database=database, warehouse=folder / WAREHOUSE, logs=folder / LOGS) as lab:
         lab.add(dag).run_until(END)
-        print(
-            f"The scheduler ran the DAG {dag.dag_id!r} every day at midnight: {' >> '.join(dag.topological_order())}."
-        )
-        print(f"On a simulated clock the month took {wall_seconds() - began:.1f} s.\n")
+        print(f"The scheduler ran {' >> '.join(dag.topological_order())} once a day, at midnight,")
+        print(f"on a simulated clock: a month in {wall_seconds() - began:.1f} s.\n")
         for fact in (*_what_ran(lab), *_what_was_read(lab), *_what_is_there(lab)):
             _print_fact(fact)
         _load_again(lab, dag)
@@ -92,8 +91,8 @@ def _what_ran(lab: Lab) -> Iterator[Fact]:
     for task_id, day, error, state, *times in retried:
         again, failed = map(datetime.fromisoformat, times)
         minutes = (again - failed) // timedelta(minutes=1)
-        yield "", "", f"{task_id} of {day} failed:"
-        yield "", "", error.partition(": ")[2].partition(";")[0]
+        for line in textwrap.wrap(f"{task_id} of {day}: {error}", width=49):
+            yield "", "", line
         yield "", "", f"tried again {minutes} minutes later: {state}"
 
 
@@ -101,12 +100,11 @@ def _what_was_read(lab: Lab) -> Iterator[Fact]:
     counts = "SELECT sum(value ->> 'read'), sum(value ->> 'duplicates') FROM xcom WHERE task_id = 'extract'"
     read, duplicates = lab.store.run_sql(counts).fetchone()
     yield "rows read", read, "hourly readings at three airports"
-    airport, hour, temp, at = lab.warehouse.execute(
-        f"""SELECT airport, strftime(timezone('{NEW_YORK}', observed_at), '%Y-%m-%d %H:%M'), temp,
-                   strftime(timezone('{NEW_YORK}', updated_at), '%H:%M')
+    airport, hour, temp = lab.warehouse.execute(
+        f"""SELECT airport, strftime(timezone('{NEW_YORK}', observed_at), '%Y-%m-%d %H:%M'), temp
             FROM readings ORDER BY updated_at - observed_at DESC LIMIT 1"""
     ).fetchone()  # type: ignore[misc]
-    yield "duplicates removed", duplicates, f"{airport}, {hour}: revised at {at} to {temp} °F"
+    yield "duplicates removed", duplicates, f"{airport} at {hour}, revised to {temp} °F"
 
 
 def _what_is_there(lab: Lab) -> Iterator[Fact]:

@@ -311,9 +311,10 @@ class Lab:
             self.store,
             dag,
             task_id=None if task is None else self._task_id(dag, task),
-            run_id=None if run is None and task is None else self._run(dag, run).run_id,
+            run_id=None if run is None else self._run(dag, run).run_id,
             map_index=map_index,
             now=self.now,
+            parallelism=self.scheduler.parallelism,
         )
 
     # --- what happened ---
@@ -457,7 +458,8 @@ class Lab:
         for dag in self.dags:
             of_state = [counts.get((dag.dag_id, state), 0) for state in states]
             coming = "paused" if paused[dag.dag_id] else self._next_run(dag)
-            rows.append((dag.dag_id, dag.timetable.summary, *map(str, (sum(of_state), *of_state)), coming))
+            zone = "" if dag.timezone is UTC or str(dag.timezone) == "UTC" else f" {dag.timezone}"
+            rows.append((dag.dag_id, dag.timetable.summary + zone, *map(str, (sum(of_state), *of_state)), coming))
         return rows
 
     def _next_run(self, dag: DAG) -> str:

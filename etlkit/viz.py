@@ -68,8 +68,8 @@ class Picture(Figure):
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         """What a notebook shows: twice as many pixels as its size asks for, so that it is sharp."""
         png = io.BytesIO()
-        self.savefig(png, format="png", dpi=160, metadata={"Software": None})
-        width, height = (int(80 * inches) for inches in self.get_size_inches())
+        self.savefig(png, format="png", dpi=192, metadata={"Software": None})
+        width, height = (int(96 * inches) for inches in self.get_size_inches())
         return png.getvalue(), {"width": width, "height": height}
 
 
@@ -205,7 +205,7 @@ def grid(cells: Iterable[Sequence[Any]], title: str = "") -> Picture:
     2013-01-01
     extract  ✓2
     load     ✗
-    ✓ success  ✗ failed  2: the second try
+    ✓ success  ✗ failed  2: at the 2nd try
     """
     by_place = {(run, task): (state, tries) for run, task, state, tries in cells}
     runs, tasks = (list(dict.fromkeys(names)) for names in ((r for r, _ in by_place), (t for _, t in by_place)))
@@ -247,7 +247,7 @@ def _legend(axes: Axes, x: float, y: float, seen: Iterable[tuple[str | None, int
     states, tries = zip(*seen, strict=True) if seen else ((), ())
     entries = [(state, 1, state or "no state yet") for state in _seen(states)]
     if max(tries, default=1) > 1:
-        entries.append((_seen(states)[0], 2, "at the second try"))
+        entries.append((_seen(states)[0], 2, "at the 2nd try"))
     for state, number, name in entries:
         _cell(axes, x, y - 0.13, 0.2, state, number)
         axes.text(x + 0.27, y - 0.03, name, ha="left", va="center", color=SOFT, size=8)
@@ -269,7 +269,7 @@ def _grid_in_words(runs: Sequence[str], tasks: Sequence[str], by_place: dict[tup
         lines.append(f"{task:<{width}}  {''.join(marks)}".rstrip())
     legend = [f"{STATES[state].symbol} {state or 'no state yet'}" for state in _seen(s for s, _ in by_place.values())]
     if any(tries > 1 for _, tries in by_place.values()):
-        legend.append("2: the second try")
+        legend.append("2: at the 2nd try")
     return "\n".join([*lines, "  ".join(legend)])
 
 
