@@ -576,12 +576,14 @@ class Store:
         return bool(changed)
 
     def _archive(self, where: str, values: Mapping[str, Any], state: str | None = None) -> None:
-        """Keep the latest try of some task instances as history, before it is overwritten."""
+        """Keep the latest try of some task instances as history, before it is overwritten; one that is kept stays."""
         self.run_sql(
             f"""INSERT INTO task_instance_history
                        (task_instance_id, try_number, state, start_date, end_date, hostname, pid, error)
                 SELECT id, try_number, {"'" + state + "'" if state else "state"}, start_date, end_date, hostname, pid, error
-                FROM task_instance WHERE try_number > 0 AND {where}""",
+                FROM task_instance t WHERE try_number > 0 AND {where} AND NOT EXISTS
+                     (SELECT 1 FROM task_instance_history h
+                      WHERE h.task_instance_id = t.id AND h.try_number = t.try_number)""",
             values,
         )
 
@@ -643,7 +645,8 @@ class Store:
         return self.run_many(
             """UPDATE task_instance
                SET state = NULL, token = NULL, skips = NULL, error = NULL, not_before = NULL, rescheduled_since = NULL,
-                   start_date = NULL, end_date = NULL, queued_at = NULL, max_tries = try_number + :retries
+                   start_date = NULL, end_date = NULL, queued_at = NULL, max_tries = try_number + :retries,
+                   lost_attempts = 0
                WHERE id = :id""",
             [{"id": pk, "retries": retries} for pk, retries in tasks],
         )
