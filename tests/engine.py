@@ -1,7 +1,8 @@
-"""A small world for the tests of the engine: a scheduler, its database and clock, and tasks that do as they are told."""
+"""A small world for the tests of the engine: a scheduler, its database and clock, and tasks that do as told."""
 
 from collections import deque
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from etlkit.clock import SimulatedClock
 from etlkit.dag import DAG, BaseOperator
@@ -18,6 +19,9 @@ SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "min
 def at(day, hour=0, minute=0, second=0, *, month=1, year=2013):
     """An instant in UTC; by default in January 2013."""
     return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+
+
+START = at(1)
 
 
 class Do(BaseOperator):
@@ -37,7 +41,7 @@ class Do(BaseOperator):
         return step(context) if callable(step) else step
 
 
-def make_dag(dag_id="d", edges="", *, tasks=(), start_date=at(1), **kwargs):
+def make_dag(dag_id="d", edges="", *, tasks=(), start_date=START, **kwargs):
     """A DAG of `tasks`, with `edges` such as "a >> b, a >> c"; a task that is only named there does nothing."""
     with DAG(dag_id, start_date=start_date, **kwargs) as dag:
         for task in tasks:
@@ -47,7 +51,7 @@ def make_dag(dag_id="d", edges="", *, tasks=(), start_date=at(1), **kwargs):
             for name in ends:
                 if name not in dag.task_dict:
                     Do(name)
-            for tail, head in zip(ends, ends[1:], strict=False):
+            for tail, head in pairwise(ends):
                 dag.task_dict[tail] >> dag.task_dict[head]
     return dag
 
@@ -89,7 +93,7 @@ class HandExecutor(Executor):
 class World:
     """A scheduler with all that it needs; it can be dropped and started anew on the same database."""
 
-    def __init__(self, *dags, now=at(1), url="sqlite://", executor=None, paused=False, listeners=(), **kwargs):
+    def __init__(self, *dags, now=START, url="sqlite://", executor=None, paused=False, listeners=(), **kwargs):
         self.store, self.clock, self.kwargs = Store(url), SimulatedClock(now), kwargs
         self.dags = {}
         self.listeners, self.trace = list(listeners), Trace()

@@ -410,3 +410,290 @@ def test_finished_runs_keep_what_an_edit_takes_out():
 def test_a_run_without_tasks_succeeds():
     world = run_once(DAG("d", start_date=at(1)))
     assert (world.only_run().state, world.tasks()) == ("success", {})
+
+
+# --- retries ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_retry_waits_on_the_clock_and_holds_nobody_up():
+    flaky = Do("flaky", ValueError("no"), None, retries=1, retry_delay=5 * MINUTE)
+    world = run_once(make_dag(edges="flaky >> after, other >> last", tasks=[flaky]))
+    assert world.story("running", "flaky") == [(at(1), "flaky"), (at(1, 0, 5), "flaky")]
+    assert world.story("success", "last") == [(at(1), "last")]
+    assert (world.tries()["flaky"], world.only_run().state) == (2, "success")
+
+
+def test_a_slot_is_free_while_a_task_waits_for_its_retry():
+    hands = HandExecutor(slots=1)
+    dag = make_dag(tasks=[Do("a", ValueError, None, retries=1, retry_delay=HOUR), Do("b")])
+    world = World(dag, executor=hands)
+    world.trigger()
+    world.tick()
+    hands.end("a")
+    assert world.tick().executor.tasks == ["b"]
+
+
+def test_the_delays_of_a_back_off_double_up_to_their_bound():
+    flaky = Do(
+        "flaky",
+        ValueError,
+        retries=5,
+        retry_delay=MINUTE,
+        retry_exponential_backoff=True,
+        max_retry_delay=5 * MINUTE,
+    )
+    world = run_once(make_dag(tasks=[flaky]))
+    moments = [moment for moment, _ in world.story("running")]
+    assert [(b - a) / MINUTE for a, b in zip(moments, moments[1:], strict=False)] == [1, 2, 4, 5, 5]
+    assert (world.states(), world.tries()) == ({"flaky": "failed"}, {"flaky": 6})
+
+
+def test_a_back_off_may_multiply_by_another_number():
+    flaky = Do("flaky", ValueError, retries=3, retry_delay=MINUTE, retry_exponential_backoff=3)
+    moments = [moment for moment, _ in run_once(make_dag(tasks=[flaky])).story("running")]
+    assert [(b - a) / MINUTE for a, b in zip(moments, moments[1:], strict=False)] == [1, 3, 9]
+
+
+def test_a_retry_without_delay_is_made_in_the_same_instant():
+    world = run_once(make_dag(tasks=[Do("a", ValueError, ValueError, None, retries=2, retry_delay=0)]))
+    assert world.story("running") == [(at(1), "a")] * 3
+
+
+def test_a_retry_stands_in_line_by_its_priority():
+    flaky = Do("flaky", ValueError, None, retries=1, retry_delay=MINUTE, priority_weight=5)
+    hands = HandExecutor(slots=1)
+    world = World(make_dag(tasks=[flaky, *(Do(f"low{n}") for n in range(3))]), executor=hands)
+    world.trigger()
+    world.tick()
+    hands.end("flaky")
+    assert world.tick().executor.tasks == ["low0"]
+    world.clock.jump(at(1, 0, 1))
+    world.tick()
+    hands.end()
+    assert world.tick().executor.tasks == ["flaky"]
+
+
+def test_each_try_is_kept_with_its_times_and_its_error():
+    flaky = Do("flaky", ValueError("one"), KeyError("two"), None, retries=2, retry_delay=MINUTE)
+    world = run_once(make_dag(tasks=[flaky]))
+    tries = world.store.history(world.only_run().id)
+    assert [(number, state, error) for _, _, number, state, _, _, error in tries] == [
+        (1, "failed", "ValueError: one"),
+        (2, "failed", "KeyError: 'two'"),
+    ]
+    assert [start for *_, start, _, _ in tries] == [at(1), at(1, 0, 1)]
+    last = world.tasks()["flaky"]
+    assert (last.try_number, last.start_date, last.end_date, last.error) == (3, at(1, 0, 2), at(1, 0, 2), None)
+
+
+def test_what_will_not_get_better_is_not_tried_again():
+    world = run_once(
+        make_dag(tasks=[Do("a", AirflowFailException("no"), retries=5), Do("b", AirflowSkipException, retries=5)])
+    )
+    assert (world.states(), world.tries()) == ({"a": "failed", "b": "skipped"}, {"a": 1, "b": 1})
+
+
+def test_a_cleared_task_gets_its_retries_anew():
+    bad = Do("bad", *[ValueError] * 5, None, retries=2, retry_delay=0)
+    world = run_once(make_dag(edges="bad >> after", tasks=[bad]))
+    assert (world.states(), world.tries()["bad"]) == ({"bad": "failed", "after": "upstream_failed"}, 3)
+    world.clear(world.only_run())
+    world.run_until(at(2, year=2014))
+    assert (world.states(), world.tries()["bad"]) == ({"bad": "success", "after": "success"}, 6)
+    assert [number for _, _, number, *_ in world.store.history(world.only_run().id)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("when", ["up_for_retry", "scheduled"])
+def test_a_try_is_kept_once_however_often_the_task_is_cleared(when):
+    hands = HandExecutor(slots=1)
+    world = World(make_dag(tasks=[Do("a", ValueError, None, retries=1, retry_delay=MINUTE), Do("b")]), executor=hands)
+    run = world.trigger()
+    world.tick()
+    hands.end("a")
+    world.tick()
+    if when == "scheduled":
+        world.clock.jump(at(1, 0, 1))
+        world.tick()
+    assert world.states()["a"] == when
+    world.clear(run, "a")
+    world.clear(run, "a")
+    assert [number for _, _, number, *_ in world.store.history(run.id)] == [1]
+
+
+def test_a_task_cleared_while_it_waits_for_its_retry_is_run_at_once():
+    world = World(make_dag(tasks=[Do("a", ValueError, None, retries=1, retry_delay=DAY)]))
+    run = world.trigger()
+    world.run_until(at(1, 1))
+    world.clear(run)
+    assert world.run_until(at(1, 1)).states() == {"a": "success"}
+
+
+# --- failing, skipping, ruling out ------------------------------------------------------------------------------------
+
+
+def fails_and_skips(edges, **rules):
+    """A DAG in which `bad` fails, `skip` is skipped and `good` succeeds, above tasks with the trigger rules told."""
+    tasks = [Do("good"), Do("bad", ValueError), Do("skip", AirflowSkipException)]
+    return make_dag(edges=edges, tasks=[*tasks, *(Do(name, trigger_rule=rule) for name, rule in rules.items())])
+
+
+@pytest.mark.parametrize(
+    ("rule", "good", "bad", "skip", "all_three"),
+    [
+        ("all_success", "success", "upstream_failed", "skipped", "upstream_failed"),
+        ("all_failed", "skipped", "success", "skipped", "skipped"),
+        ("all_done", "success", "success", "success", "success"),
+        ("all_done_min_one_success", "success", "upstream_failed", "skipped", "skipped"),
+        ("all_skipped", "skipped", "skipped", "success", "skipped"),
+        ("one_success", "success", "upstream_failed", "skipped", "success"),
+        ("one_failed", "skipped", "success", "skipped", "success"),
+        ("one_done", "success", "success", "skipped", "success"),
+        ("none_failed", "success", "upstream_failed", "success", "upstream_failed"),
+        ("none_failed_min_one_success", "success", "upstream_failed", "skipped", "upstream_failed"),
+        ("none_skipped", "success", "success", "skipped", "skipped"),
+        ("always", "success", "success", "success", "success"),
+    ],
+)
+def test_every_rule_end_to_end(rule, good, bad, skip, all_three):
+    edges = "good >> after_good, bad >> after_bad, skip >> after_skip, good >> both, bad >> both, skip >> both"
+    names = ("after_good", "after_bad", "after_skip", "both")
+    states = run_once(fails_and_skips(edges, **dict.fromkeys(names, rule))).states()
+    assert tuple(states[name] for name in names) == (good, bad, skip, all_three)
+
+
+def test_a_rule_that_is_decided_early_does_not_wait():
+    hands = HandExecutor()
+    dag = make_dag(
+        edges="bad >> alarm, slow >> alarm, bad >> never, slow >> never",
+        tasks=[Do("bad", ValueError), Do("slow"), Do("alarm", trigger_rule="one_failed"), Do("never")],
+    )
+    world = World(dag, executor=hands)
+    world.trigger()
+    world.tick()
+    hands.end("bad")
+    assert world.tick().states() == {"bad": "failed", "slow": "queued", "alarm": "queued", "never": "upstream_failed"}
+
+
+def test_what_ends_without_running_has_no_try_and_no_start():
+    world = run_once(fails_and_skips("bad >> a >> b, skip >> c"))
+    for name, state in (("a", "upstream_failed"), ("b", "upstream_failed"), ("c", "skipped")):
+        task = world.tasks()[name]
+        assert (task.state, task.try_number, task.start_date, task.end_date) == (state, 0, None, at(1))
+
+
+@pytest.mark.parametrize(
+    ("edges", "rules", "state"),
+    [
+        ("bad >> tidy", {"tidy": "all_done"}, "success"),
+        ("bad >> after, good >> last", {}, "failed"),
+        ("good >> bad", {}, "failed"),
+        ("skip >> after", {}, "success"),
+        ("bad >> a >> tidy", {"tidy": "all_done"}, "success"),
+    ],
+)
+def test_the_leaves_make_the_state_of_the_run(edges, rules, state):
+    keep = {name for edge in edges.split(",") for name in edge.replace(">>", " ").split()} | rules.keys()
+    dag = fails_and_skips(edges, **rules).partial_subset(keep)
+    assert run_once(dag).only_run().state == state
+
+
+def choose(*skipped):
+    return DownstreamTasksSkipped(skipped, {"skipped": skipped})
+
+
+def test_a_branch_skips_what_it_did_not_choose_and_the_rules_do_the_rest():
+    join = Do("join", trigger_rule="none_failed_min_one_success")
+    dag = make_dag(
+        edges="branch >> a >> a2 >> join, branch >> b >> b2 >> join", tasks=[Do("branch", choose("b")), join]
+    )
+    world = run_once(dag)
+    assert world.states() == {
+        "branch": "success",
+        **dict.fromkeys(["a", "a2", "join"], "success"),
+        **dict.fromkeys(["b", "b2"], "skipped"),
+    }
+    assert world.only_run().state == "success"
+
+
+def test_a_short_circuit_skips_everything_after_it_whatever_the_rules():
+    dag = make_dag(
+        edges="check >> a >> b, check >> c, other >> b",
+        tasks=[Do("check", choose("a", "b", "c")), Do("b", trigger_rule="all_done")],
+    )
+    assert run_once(dag).states() == {
+        "check": "success",
+        "other": "success",
+        **dict.fromkeys("abc", "skipped"),
+    }
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_skipped_branch_that_is_cleared_is_skipped_again(anew):
+    world = run_once(make_dag(edges="branch >> a >> a2, branch >> b", tasks=[Do("branch", choose("a"))]))
+    world.clear(world.only_run(), "a", "a2")
+    assert world.states() == {"branch": "success", "a": None, "a2": None, "b": "success"}
+    if anew:
+        world.restart()
+    world.run_until(at(1, year=2015))
+    assert world.states() == {"branch": "success", "a": "skipped", "a2": "skipped", "b": "success"}
+
+
+def test_a_branch_that_is_cleared_with_its_tasks_chooses_anew():
+    branch = Do("branch", choose("a"), choose("b"))
+    world = run_once(make_dag(edges="branch >> a, branch >> b", tasks=[branch]))
+    assert world.states() == {"branch": "success", "a": "skipped", "b": "success"}
+    world.clear(world.only_run(), "branch", downstream=True)
+    world.run_until(at(1, year=2015))
+    assert world.states() == {"branch": "success", "a": "success", "b": "skipped"}
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_branch_survives_a_new_scheduler_after_any_pass(cut):
+    world = World(make_dag(edges="branch >> a >> a2, branch >> b >> b2", tasks=[Do("branch", choose("a"))]))
+    world.trigger()
+    for _ in range(cut):
+        world.scheduler.tick()
+    world.restart()
+    world.run_until(at(2))
+    assert world.states() == {"branch": "success", "a": "skipped", "a2": "skipped", "b": "success", "b2": "success"}
+    assert world.tries() == {"branch": 1, "a": 0, "a2": 0, "b": 1, "b2": 1}
+
+
+def test_fail_fast_skips_what_has_not_begun():
+    dag = make_dag(edges="bad >> after, first >> bad, other >> o2", tasks=[Do("bad", ValueError)], fail_fast=True)
+    world = run_once(dag)
+    assert (world.states()["after"], world.states()["bad"], world.states()["o2"]) == ("skipped", "failed", "skipped")
+    assert world.only_run().state == "success"  # as in Airflow: the leaves were skipped, and that is no failure
+
+
+def test_fail_fast_ends_what_runs():
+    hands = HandExecutor()
+    world = World(make_dag(tasks=[Do("bad", ValueError), Do("slow"), Do("queued")], fail_fast=True), executor=hands)
+    world.trigger()
+    world.tick()
+    slow = hands.held.pop(next(key for key in hands.held if key[2] == "slow"))
+    with world.store.transaction():
+        hands.runner.begin(slow)
+    hands.end("bad")
+    world.tick()
+    assert world.states() == {"bad": "failed", "slow": "failed", "queued": "skipped"}
+    assert world.only_run().state == "failed"
+    hands.ended.append(hands.runner.carry_out(slow))
+    hands.end("queued")
+    assert world.tick().states() == {"bad": "failed", "slow": "failed", "queued": "skipped"}
+
+
+def test_fail_fast_waits_for_the_last_retry():
+    dag = make_dag(tasks=[Do("bad", ValueError, retries=1, retry_delay=MINUTE), Do("good")], fail_fast=True)
+    world = run_once(dag)
+    assert (world.states(), world.tries()["bad"]) == ({"bad": "failed", "good": "success"}, 2)
+
+
+def test_fail_fast_holds_for_a_new_scheduler_too():
+    hands = HandExecutor(slots=1)
+    world = World(make_dag(tasks=[Do("bad", ValueError), Do("other")], fail_fast=True), executor=hands)
+    world.trigger()
+    world.tick()
+    hands.end("bad")
+    world.restart()
+    assert world.run_until(at(2)).states() == {"bad": "failed", "other": "skipped"}
