@@ -105,7 +105,7 @@ class SQLExecuteQueryOperator(BaseOperator):
             yield
             connection.commit()
         except BaseException as error:
-            # Where BEGIN or COMMIT failed, or the SQL has ended the transaction itself, there is none to roll back.
+            # Where BEGIN or COMMIT failed there is none to roll back.
             with contextlib.suppress(duckdb.TransactionException):
                 connection.rollback()
             if isinstance(error, duckdb.Error):
@@ -126,6 +126,12 @@ class SQLExecuteQueryOperator(BaseOperator):
         if not self.split_statements and max(map(len, parts)) > 1:
             raise WarehouseError(f"task {self.task_id!r}: one text holds several statements; set split_statements=True")
         statements = [statement for part in parts for statement in part]
+        ends = [s.query.strip() for s in statements if s.type == duckdb.StatementType.TRANSACTION]
+        if ends and not self.autocommit:
+            raise WarehouseError(
+                f"task {self.task_id!r} opens and ends the transaction itself; "
+                f"take {ends[0].rstrip(';')} out of its SQL, or set autocommit=True"
+            )
         if isinstance(self.parameters, Mapping):
             unused = self.parameters.keys() - set().union(*(statement.named_parameters for statement in statements))
             if unused:
