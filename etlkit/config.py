@@ -45,6 +45,10 @@ OPTIONS: Mapping[tuple[str, str], Option] = {
     ("core", "default_task_retries"): Option("0", int, "retries of a task that does not say"),
     ("core", "default_task_retry_delay"): Option("300", float, "seconds between a failure and the next try"),
     ("core", "dags_are_paused_at_creation"): Option("True", boolean, "whether a DAG starts out paused"),
+    ("core", "fernet_key"): Option(
+        "", str, "the key that encrypts Variables and Connections, or `new,old`; empty: ETLKIT_HOME/fernet.key"
+    ),
+    ("core", "sensitive_var_conn_names"): Option("", str, "more parts of names whose values are hidden, by commas"),
     ("core", "xcom_max_bytes"): Option("49344", int, "the largest XCom value, in bytes of JSON"),
     ("database", "sql_alchemy_conn"): Option("sqlite:///{home}/etlkit.db", str, "the metadata database"),
     ("logging", "base_log_folder"): Option("{home}/logs", Path, "where each try writes its log file"),

@@ -15,6 +15,8 @@
     ├── BackfillError                a range, direction or DAG that cannot be backfilled
     ├── StateError                   .old, .new: a state change that the table of transitions forbids
     ├── MetadataError                the metadata database: not one, read-only, held, too new, full
+    ├── VaultError                   the key that opens Variables and Connections: lost, wrong, or not a key
+    ├── HookError                    .conn_id: an outside system that cannot be reached, or that refuses
     ├── XComError                    a value that cannot travel between tasks
     ├── SourceError                  .source, .line, .column, .value: data that cannot be read whole
     ├── WarehouseError               the warehouse refused
@@ -27,6 +29,7 @@
         ├── AirflowRescheduleException   .reschedule_date: a sensor that gives back its slot until then
         ├── AirflowSensorTimeout     a sensor waited long enough; never retried
         ├── AirflowTaskTimeout       execution_timeout passed
+        ├── AirflowNotFoundException a Variable or Connection that does not exist
         └── DownstreamTasksSkipped   .tasks: it succeeded, and decided that these do not run
 
 Each error carries its data as attributes and says the next step in its message. The command line prints the message
@@ -120,6 +123,18 @@ class MetadataError(EtlkitError):
     """The metadata database cannot be used: not a database, read-only, held by another process, too new, full."""
 
 
+class VaultError(EtlkitError):
+    """The key that opens Variables and Connections is lost or wrong; nothing is read or written without it."""
+
+
+class HookError(EtlkitError):
+    """An outside system cannot be reached, or refuses what was asked of it."""
+
+    def __init__(self, conn_id: str, reason: str) -> None:
+        self.conn_id, self.reason = conn_id, reason
+        super().__init__(f"connection {conn_id!r}: {reason}")
+
+
 class XComError(EtlkitError):
     """A value that cannot travel between tasks: not JSON, or too big."""
 
@@ -193,6 +208,10 @@ class AirflowSensorTimeout(AirflowException):
 
 class AirflowTaskTimeout(AirflowException):
     """A task ran longer than its `execution_timeout`."""
+
+
+class AirflowNotFoundException(AirflowException):
+    """A Variable or Connection that neither the environment nor the metadata database has."""
 
 
 class DownstreamTasksSkipped(AirflowException):

@@ -8,6 +8,8 @@
 `xcom`                  values between tasks, as JSON text
 `pool`                  named numbers of slots
 `backfill`              one row per backfill, and in `backfill_dag_run` what it does with each date
+`variable`              settings for tasks; their values are encrypted
+`connection`            outside systems and how to reach them; passwords and extras are encrypted
 `import_error`          DAG files that do not load
 `decision`              every state change a listener wrote down, with its reason
 `alembic_version`       which version of these tables the file holds
@@ -164,6 +166,28 @@ backfill_dag_run = sa.Table(
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("sort_ordinal", sa.Integer, nullable=False),
+)
+
+variable = sa.Table(
+    "variable",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("val", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+)
+
+connection = sa.Table(
+    "connection",
+    metadata,
+    sa.Column("conn_id", sa.Text, primary_key=True),
+    sa.Column("conn_type", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("host", sa.Text),
+    sa.Column("login", sa.Text),
+    sa.Column("password", sa.Text),
+    sa.Column("schema", sa.Text),
+    sa.Column("port", sa.Integer),
+    sa.Column("extra", sa.Text),
 )
 
 import_error = sa.Table(
