@@ -209,7 +209,7 @@ TASK_ARGUMENTS = frozenset(TaskArguments.__annotations__)
 
 
 class Parameters(NamedTuple):
-    """What a class can be called with: all its parameters, the names that must be given, those that its bases lack."""
+    """What a class can be called with: all its parameters, those its own `__init__` must have, those its bases lack."""
 
     all: dict[str, inspect.Parameter]
     required: frozenset[str]
@@ -223,8 +223,11 @@ def parameters_of(cls: type) -> Parameters:
     Those of `TaskArguments` come with the class that is built on it, `BaseOperator`; "own" are those of the others.
     """
     found: dict[str, inspect.Parameter] = {}
+    required: frozenset[str] | None = None
     own: set[str] = set()
     for base, parameters in _constructors(cls):
+        if required is None:  # What a base must have, the class may give it by itself.
+            required = frozenset(p.name for p in parameters if p.default is p.empty)
         for parameter in parameters:
             # Behind **kwargs a parameter can only be given by its name.
             found.setdefault(parameter.name, parameter.replace(kind=parameter.KEYWORD_ONLY) if found else parameter)
@@ -234,7 +237,7 @@ def parameters_of(cls: type) -> Parameters:
                 found.setdefault(name, inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
         else:
             own.update(parameter.name for parameter in parameters)
-    return Parameters(found, frozenset(name for name, p in found.items() if p.default is p.empty), frozenset(own))
+    return Parameters(found, required or frozenset(), frozenset(own))
 
 
 def _constructors(cls: type) -> Iterator[tuple[type, list[inspect.Parameter]]]:
