@@ -117,7 +117,9 @@ class Lab:
         self.clock = clock or SimulatedClock(instant(start, "start"))  # type: ignore[arg-type]
         self.store = Store(database)
         self.logs = LogStore(Path(logs) if logs is not None else None)
-        self._warehouse = warehouse
+        self._warehouse_path = warehouse if isinstance(warehouse, str | Path) else ":memory:"
+        self._warehouse = None if isinstance(warehouse, str | Path) else warehouse
+        self._opened_warehouse = self._warehouse is None
         self._trace = Trace()
         self._recorded = 0
         self.scheduler = Scheduler(
@@ -134,7 +136,7 @@ class Lab:
         self._record_decisions()
         self.scheduler.executor.stop()
         self.store.close()
-        if not isinstance(self._warehouse, str | Path | None):
+        if self._warehouse is not None and self._opened_warehouse:
             self._warehouse.close()
 
     def __enter__(self) -> Lab:
@@ -151,21 +153,24 @@ class Lab:
     @property
     def warehouse(self) -> duckdb.DuckDBPyConnection:
         """The warehouse, opened when it is first asked for; tasks have it as `context["warehouse"]`."""
-        if isinstance(self._warehouse, str | Path | None):
+        if self._warehouse is None:
             from etlkit.warehouse import connect
 
-            self._warehouse = connect(self._warehouse or ":memory:")
+            self._warehouse = connect(self._warehouse_path)
             self._warehouse.execute("SET TimeZone = 'UTC'")  # else instants would read differently on every machine
         return self._warehouse
 
     # --- DAGs ---
 
-    def add(self, *dags: DAG, paused: bool = False) -> Lab:
-        """Look after DAGs from now on; one that has the id of an earlier one takes its place. Nothing runs yet."""
+    def add(self, *dags: DAG, paused: bool | None = None) -> Lab:
+        """Look after DAGs from now on; one that has the id of an earlier one takes its place. Nothing runs yet.
+
+        They are not paused, unless you or their `is_paused_upon_creation` say so.
+        """
         for dag in dags:
             if dag.dag_id in self.scheduler.dags:
                 self.scheduler.remove_dag(dag.dag_id)
-            self.scheduler.add_dag(dag, paused=paused)
+            self.scheduler.add_dag(dag, paused=bool(dag.is_paused_upon_creation if paused is None else paused))
         return self
 
     @property
@@ -175,22 +180,21 @@ class Lab:
 
     def pause(self, dag: DAG | str | None = None) -> Lab:
         """Start nothing more of a DAG; what its schedule misses waits until it is unpaused."""
-        return self._set_paused(dag, True)
+        with self.store.transaction():
+            self.store.set_paused(self._dag(dag).dag_id, True)
+        return self
 
     def unpause(self, dag: DAG | str | None = None) -> Lab:
         """Go on with a DAG: what was missed runs now, as far as its `catchup` says."""
-        return self._set_paused(dag, False)
-
-    def _set_paused(self, dag: DAG | str | None, paused: bool) -> Lab:
-        with self.store.transaction():
-            self.store.set_paused(self._dag(dag).dag_id, paused)
-        return self._settled()
+        with self._at_once(), self.store.transaction():
+            self.store.set_paused(self._dag(dag).dag_id, False)
+        return self
 
     def set_pool(self, name: str, slots: int) -> Lab:
         """Make a pool, or change its number of slots."""
-        with self.store.transaction():
+        with self._at_once(), self.store.transaction():
             self.store.set_pool(name, slots)
-        return self._settled()
+        return self
 
     # --- time ---
 
@@ -202,7 +206,7 @@ class Lab:
         moment = self.now if end is None else instant(end, "end")
         if moment < self.now and isinstance(self.clock, SimulatedClock):
             raise TimetableError(f"the clock shows {clock_text(self.now)} and cannot go back to {clock_text(moment)}")
-        with self._right_to_schedule():
+        with self._alone():
             self.scheduler.run_until(moment)
         return self
 
@@ -210,21 +214,22 @@ class Lab:
         """Let time pass: `advance(days=1)`, `advance(hours=6, minutes=30)` or `advance(timedelta(days=1))`."""
         return self.run_until(self.now + (timedelta(**amount) if by is None else by))
 
-    def _settled(self) -> Lab:
-        """Let everything happen that happens now."""
-        with self._right_to_schedule():
-            self.scheduler.settle()
-        return self
-
     @contextmanager
-    def _right_to_schedule(self) -> Iterator[None]:
-        """Be the only one who schedules on this database; what a killed process left half done is then made again."""
+    def _alone(self) -> Iterator[None]:
+        """Be the only one who schedules on this database; what a killed process left half done is made again."""
         if self.store.in_memory or not self.store.is_sqlite:
             yield
             return
         with SchedulerLock(str(self.store.url.database), "a Lab"):
             self.scheduler.recover()
             yield
+
+    @contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """What the block asks for happens at its end, with all that follows from it at this instant."""
+        with self._alone():
+            yield
+            self.scheduler.settle()
 
     # --- what a person asks for ---
 
@@ -238,8 +243,8 @@ class Lab:
     ) -> DagRun:
         """Make a manual run and let it happen; returns the run as it is then."""
         when = None if logical_date is None else instant(logical_date, "logical_date")
-        run = trigger_run(self.store, self._dag(dag), now=self.now, logical_date=when, conf=conf, run_id=run_id)
-        self._settled()
+        with self._at_once():
+            run = trigger_run(self.store, self._dag(dag), now=self.now, logical_date=when, conf=conf, run_id=run_id)
         return DagRun(self._run(self._dag(dag), run))
 
     def backfill(
@@ -266,8 +271,8 @@ class Lab:
         dates = instant(start, "start"), instant(end, "end")
         plan = plan_backfill(dag, *dates, reprocess=reprocess, reverse=reverse, existing=existing, now=self.now)
         if not dry_run:
-            create_backfill(self.store, dag, plan, max_active_runs=max_active_runs, conf=conf, now=self.now)
-            self._settled()
+            with self._at_once():
+                create_backfill(self.store, dag, plan, max_active_runs=max_active_runs, conf=conf, now=self.now)
         return plan
 
     def clear(
@@ -287,17 +292,18 @@ class Lab:
         """
         dag = self._dag(dag)
         names = [tasks] if isinstance(tasks, str | BaseOperator) else tasks
-        cleared = clear_run(
-            self.store,
-            dag,
-            self._run(dag, run),
-            now=self.now,
-            task_ids=None if names is None else [self._task_id(dag, name) for name in names],
-            only_failed=only_failed,
-            downstream=downstream,
-            upstream=upstream,
-        )
-        self._settled()
+        task_ids = None if names is None else [self._task_id(dag, name) for name in names]
+        with self._at_once():
+            cleared = clear_run(
+                self.store,
+                dag,
+                self._run(dag, run),
+                now=self.now,
+                task_ids=task_ids,
+                only_failed=only_failed,
+                downstream=downstream,
+                upstream=upstream,
+            )
         return len(cleared)
 
     def why(
@@ -381,12 +387,12 @@ class Lab:
         self._record_decisions()
         return tables.query(self.store, query)
 
-    def grid(self, dag: DAG | str | None = None) -> Picture:
-        """A picture of a DAG's runs and their tasks' states."""
+    def grid(self, dag: DAG | str | None = None, last: int = 60) -> Picture:
+        """A picture of a DAG's `last` runs and their tasks' states."""
         from etlkit import viz
 
         dag = self._dag(dag)
-        runs = self.store.runs(dag.dag_id)
+        runs = self.store.runs(dag.dag_id)[-last:]
         days = {run.logical_date.date() for run in runs if run.logical_date}
         form = "%Y-%m-%d" if len(days) == len(runs) else "%Y-%m-%d %H:%M:%S"
         cells = [
