@@ -19,7 +19,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from etlkit.clock import SystemClock
 from etlkit.errors import MetadataError
@@ -27,14 +27,14 @@ from etlkit.errors import MetadataError
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: BinaryIO) -> None:
+    def _lock(file: IO[bytes]) -> None:
         file.seek(1 << 20)  # beyond the holder's name: Windows lets nobody read a locked range
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         file.seek(0)
 else:
     import fcntl
 
-    def _lock(file: BinaryIO) -> None:
+    def _lock(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -55,18 +55,30 @@ class SchedulerLock:
 
     def __enter__(self) -> SchedulerLock:
         try:
-            self._file = self.path.open("a+b")
+            self._file = self.path.open("a+b", buffering=0)
         except OSError as error:
-            reason = f"{self.path} cannot be written: {error.strerror or error}"
-            raise MetadataError(f"metadata database {self.database} cannot be scheduled: {reason}") from None
+            raise self._impossible(error) from None
         if not self._taken():
             holder = _signature(self._file)
             self._file.close()
             raise MetadataError(
                 f"metadata database {self.database} is scheduled by {holder}; wait until it ends, or stop it"
             )
-        self._sign(f"process {os.getpid()} ({self.purpose})")
+        try:
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} ({self.purpose})".encode())
+        except OSError as error:
+            self._file.close()
+            raise self._impossible(error) from None
         return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._file.truncate(0)
+        self._file.close()
+
+    def _impossible(self, error: OSError) -> MetadataError:
+        reason = f"{self.path} cannot be written: {error.strerror or error}"
+        return MetadataError(f"metadata database {self.database} cannot be scheduled: {reason}")
 
     def _taken(self) -> bool:
         for attempt in range(ATTEMPTS):
@@ -76,15 +88,6 @@ class SchedulerLock:
                 _lock(self._file)
                 return True
         return False
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._sign("")
-        self._file.close()
-
-    def _sign(self, text: str) -> None:
-        self._file.truncate(0)
-        self._file.write(text.encode())
-        self._file.flush()
 
 
 def who_schedules(database: str | Path) -> str | None:
@@ -100,6 +103,6 @@ def who_schedules(database: str | Path) -> str | None:
     return None
 
 
-def _signature(file: BinaryIO) -> str:
+def _signature(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode("utf-8", "replace") or "another process"

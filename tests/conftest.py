@@ -72,3 +72,15 @@ def etlkit(tmp_path, monkeypatch, own_imports):
     conf.use(None)
     yield CommandLine(tmp_path / "home")
     conf.use(None)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """The folder of a file system that has room for half a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", folder]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root on Linux can mount a small file system")
+    yield folder
+    subprocess.run(["umount", folder], check=True)

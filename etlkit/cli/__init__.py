@@ -44,6 +44,22 @@ def refusals() -> Iterator[None]:
     except click.UsageError as error:
         see = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
         raise RefusedError(error.format_message().rstrip(".") + see) from error
+    except Exception as error:
+        if (trouble := _database_trouble(error)) is None:
+            raise
+        raise trouble from error
+
+
+def _database_trouble(error: Exception) -> RefusedError | None:
+    """What is wrong with the database's file, if the error is about that: damage may show only while rows are read."""
+    name = getattr(error, "sqlite_errorname", None)
+    if name is None:
+        return None
+    from etlkit.cli.database import database_name
+    from etlkit.store import SQLITE_ADVICE, explained
+
+    known = name.startswith(tuple(SQLITE_ADVICE))
+    return RefusedError(str(explained(error, database_name()))) if known else None
 
 
 class RootGroup(click.Group):

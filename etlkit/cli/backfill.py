@@ -107,8 +107,9 @@ def _carry_out(
         backfilling = Backfilling(store, dag, stopping)
         backfilling.go_on()
         planned = plan(existing=store.runs(dag.dag_id))
-        click.echo(planned, err=output != "table")
-        if not planned.nothing_to_do or not planned.items:
+        if planned.items:
+            click.echo(planned, err=output != "table")
+        if not planned.items or not planned.nothing_to_do:
             now = backfilling.clock.now()
             backfill_id = create_backfill(store, dag, planned, max_active_runs=max_active_runs, conf=conf, now=now)
             backfilling.finish(backfill_id)
