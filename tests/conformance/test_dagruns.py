@@ -1,0 +1,127 @@
+"""Whole runs end as Airflow 3.3.2's did: states, tries and XComs of the recorded DAG files.
+
+The files are run as they are, statement by statement; what they import from Airflow is taken from here. A DAG that uses
+something not built yet is in `NOT_YET`, with what it waits for, and must fail until then.
+"""
+
+import ast
+import datetime
+import importlib
+import json
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from etlkit import xcom
+from etlkit.dag import DAG
+from etlkit.errors import DagError
+from etlkit.lab import Lab
+
+HERE = Path(__file__).parent
+CASES = json.loads((HERE / "cases" / "dagruns.json").read_text(encoding="utf-8"))["cases"]
+OURS = [importlib.import_module(f"etlkit.{name}") for name in ("operators", "sensors", "taskflow", "errors", "dag")]
+
+NOT_YET = {
+    "x_bash": "templates",
+    "x_branch_datetime_logical": "BranchDateTimeOperator",
+    "x_branch_datetime_time": "BranchDateTimeOperator",
+    "x_branch_weekday_logical": "BranchDayOfWeekOperator",
+    "x_custom_operator": "templates",
+    "x_native": "templates",
+    "x_previous_runs": "several runs in one history",
+    "x_python": "templates",
+    "x_run_if": "@task.run_if, @task.skip_if",
+    "x_short_teardown": "setup and teardown",
+    "x_xcom_from_skipped": "an import of Airflow's inside a function",
+    "x_xcom_multiple_outputs": "the refusal of keys that are no strings",
+}
+SLOW = {"x_execution_timeout": "sleeps; time-outs are tested with the runtime"}
+ON_PURPOSE = {
+    ("x_xcom_pull", "look"): "xcom_pull(default=...) gives the default, and not None",
+    ("x_xcom_types", "push_big_int"): "a big whole number stays one, and does not become a float",
+    ("x_xcom_types", "pull_big_int"): "a big whole number stays one, and does not become a float",
+    ("x_xcom_types", "pull_datetime"): "an instant comes back in datetime.timezone.utc, not in pendulum's zone",
+}
+"""Tasks of which the values differ, and why."""
+
+
+@cache
+def dags_of(file: str) -> dict[str, DAG]:
+    """The DAGs of a file that can be built, by id."""
+    built: dict[str, DAG] = {}
+
+    def recorded(*args, **kwargs):
+        dag = DAG(*args, **kwargs)
+        return built.setdefault(dag.dag_id, dag)
+
+    names: dict = {"__name__": file}
+    for statement in ast.parse((HERE / "cases" / f"{file}.txt").read_text(encoding="utf-8")).body:
+        before = dict(built)
+        if isinstance(statement, ast.ImportFrom) and str(statement.module).startswith("airflow"):
+            wanted = [alias.name for alias in statement.names]
+            names |= {name: getattr(module, name) for name in wanted for module in OURS if hasattr(module, name)}
+            names["DAG"] = recorded
+            continue
+        try:
+            exec(compile(ast.Module([statement], []), file, "exec"), names)
+        except (NameError, AttributeError, DagError):  # it uses something not built yet
+            built = before
+        if "START" in names:
+            names["START"] = names["START"].replace(tzinfo=datetime.UTC)
+    return built
+
+
+def ran(case: dict) -> list[dict]:
+    """What our runs of a case's inputs come to, in the form of the recorded answers."""
+    answers = []
+    for given in case["inputs"]:
+        dag = dags_of(case["file"])[given["dag_id"]]
+        lab = Lab(start=given["logical_date"])
+        lab.add(dag)
+        lab.trigger(dag, conf=given["conf"])
+        lab.advance(days=1)
+        (run,) = lab.store.runs(dag.dag_id)
+        tasks = sorted(lab.store.task_instances(run.id), key=lambda task: task.task_id)
+        query = "SELECT task_id, key, value FROM xcom WHERE dag_run_id = ? ORDER BY 1, 2"
+        answers.append(
+            {
+                "state": run.state,
+                "task_instances": [(task.task_id, task.state, task.try_number) for task in tasks],
+                "xcoms": {(t, k): xcom.loads(v) for t, k, v in lab.store.cursor.execute(query, (run.id,)).fetchall()},
+            }
+        )
+    return answers
+
+
+def recorded(run: dict, ours: dict) -> dict:
+    """Airflow's answer in the same form; values that cannot or should not be compared are taken as ours."""
+    loose = {
+        (x["task_id"], x["key"])
+        for x in run["xcoms"]
+        if x.get("volatile") or x.get("encoded") or (run["dag_id"], x["task_id"]) in ON_PURPOSE
+    }
+    return {
+        "state": run["state"],
+        "task_instances": [(t["task_id"], t["state"], t["try_number"]) for t in run["task_instances"]],
+        "xcoms": {
+            key: ours["xcoms"].get(key) if key in loose else x.get("value")
+            for x in run["xcoms"]
+            for key in [(x["task_id"], x["key"])]
+        },
+    }
+
+
+def parameters():
+    for case in CASES:
+        reason = NOT_YET.get(case["dag_id"])
+        marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+        if case["dag_id"] in SLOW:
+            marks = [pytest.mark.skip(reason=SLOW[case["dag_id"]])]
+        yield pytest.param(case, id=case["id"], marks=marks)
+
+
+@pytest.mark.parametrize("case", list(parameters()))
+def test_runs_end_as_in_airflow(case: dict) -> None:
+    for ours, theirs in zip(ran(case), case["runs"], strict=True):
+        assert ours == recorded(theirs, ours)
