@@ -1,9 +1,10 @@
 """Who goes first: the ready tasks in line for the slots of their pools.
 
-A task that is ready joins the line of its pool. The line is ordered by total priority weight, then by the run's
-`run_after`, then by the order of the tasks. It gets a slot when its pool has `pool_slots` free, its run has fewer than
-`max_active_tasks` active, and its DAG fewer than the task's own `max_active_tis_per_dag`; a task held up by its run or
-DAG steps aside until one of its fellows gives a slot back, so that the line never has to be searched.
+A task that is ready joins the line of its pool. All lines are ordered by total priority weight, then by the run's
+`run_after`, then by the order of the tasks, and the first of all whose pool has a free slot is next. It gets a slot
+when its pool has `pool_slots` free, its run has fewer than `max_active_tasks` active, and its DAG fewer than the task's
+own `max_active_tis_per_dag`; a task held up by its run or DAG steps aside until one of its fellows gives a slot back,
+so that the line never has to be searched.
 """
 
 from __future__ import annotations
@@ -42,8 +43,10 @@ class Slots:
 
     def join(self, run: ActiveRun, position: int) -> None:
         """The task at `position` is ready: put it in line."""
-        place = Place(-run.index.weights[position], run.row.run_after, run.row.id, position, run)
-        heapq.heappush(self._lines[run.index.tasks[position].pool], place)
+        self._line_up(Place(-run.index.weights[position], run.row.run_after, run.row.id, position, run))
+
+    def _line_up(self, place: Place) -> None:
+        heapq.heappush(self._lines[place.run.index.tasks[place.position].pool], place)
 
     def any_free(self) -> bool:
         """Whether some line moves, as far as its pool says."""
@@ -57,22 +60,27 @@ class Slots:
 
     def take(self, most: int) -> Iterator[tuple[ActiveRun, int]]:
         """Give slots to those who come first, at most `most` of them."""
-        for pool, line in self._lines.items():
-            too_big = []
-            while most > 0 and line and self.active < self.parallelism and self.free(pool) > 0:
-                place = heapq.heappop(line)
-                if place.run.frontier.states[place.position] != SCHEDULED:
-                    continue  # it was cleared or skipped while it stood in line
-                if limit := self._limit_reached(place.run, place.position):
+        too_big = []
+        while most > 0 and self.active < self.parallelism and (line := self._next_line()) is not None:
+            place = heapq.heappop(line)
+            run, position = place.run, place.position
+            if run.frontier.states[position] == SCHEDULED:  # it was not cleared or skipped while it stood in line
+                if limit := self._limit_reached(run, position):
                     heapq.heappush(self._aside[limit], place)
-                elif place.run.index.tasks[place.position].pool_slots > self.free(pool):
+                elif run.index.tasks[position].pool_slots > self.free(run.index.tasks[position].pool):
                     too_big.append(place)
                 else:
                     most -= 1
-                    self.hold(place.run, place.position)
-                    yield place.run, place.position
-            for place in too_big:
-                heapq.heappush(line, place)
+                    self.hold(run, position)
+                    yield run, position
+            if self._aside:
+                self._call_back(run, position)
+        for place in too_big:
+            self._line_up(place)
+
+    def _next_line(self) -> list[Place] | None:
+        """The line whose first comes before the first of all others that move."""
+        return min((line for pool, line in self._lines.items() if line and self.free(pool) > 0), default=None)
 
     def _limit_reached(self, run: ActiveRun, position: int) -> Hashable:
         """The limit of its run or DAG that keeps the task from starting, if one does."""
@@ -84,6 +92,15 @@ class Slots:
         key = (run.row.dag_id, task.task_id)
         return key if self._active_per_task[key] >= task.max_active_tis_per_dag else None
 
+    def _call_back(self, run: ActiveRun, position: int) -> None:
+        """A task left its place or its slot: of those aside for the same limits the first may be next."""
+        for limit in (run.row.id, (run.row.dag_id, run.index.tasks[position].task_id)):
+            waiting = self._aside.get(limit)
+            if waiting and self._limit_reached(waiting[0].run, waiting[0].position) != limit:
+                self._line_up(heapq.heappop(waiting))
+                if not waiting:
+                    del self._aside[limit]
+
     def hold(self, run: ActiveRun, position: int) -> None:
         """Count the task as active."""
         self._count(run, position, 1)
@@ -91,14 +108,8 @@ class Slots:
     def give_back(self, run: ActiveRun, position: int) -> None:
         """The task is active no more; let the first of those it held up back into line."""
         self._count(run, position, -1)
-        if not self._aside:
-            return
-        for limit in (run.row.id, (run.row.dag_id, run.index.tasks[position].task_id)):
-            if waiting := self._aside.get(limit):
-                place = heapq.heappop(waiting)
-                heapq.heappush(self._lines[place.run.index.tasks[place.position].pool], place)
-                if not waiting:
-                    del self._aside[limit]
+        if self._aside:
+            self._call_back(run, position)
 
     def _count(self, run: ActiveRun, position: int, change: int) -> None:
         task = run.index.tasks[position]
