@@ -58,11 +58,11 @@ class DuckDB:
             return True
 
     def roll_back(self) -> None:
-        """End the transaction; a COMMIT that failed has ended it already."""
+        """End the transaction; a COMMIT that failed has ended it, and so has an error that shut the database."""
         try:
             self.con.rollback()
-        except duckdb.TransactionException as error:
-            if "no transaction is active" not in str(error):
+        except duckdb.Error as error:
+            if not any(sign in str(error) for sign in ("no transaction is active", "has been invalidated")):
                 raise
 
     def open_rows(self, new_rows: Any, table: Table) -> AbstractContextManager[Source]:

@@ -66,10 +66,12 @@ def merge(
 
     `recipe` describes the four steps, the strategies, the swaps, and which row wins; `rows` says what `new_rows` can
     be. `key` and `order_by` are a column or several; `order_by` says what is newer. `table` is a name, taken literally
-    ("daily", "schema.daily"), or its parts as a tuple. `on_statement` is called with each Statement before it runs.
+    ("daily", "schema.daily"), or its parts as a tuple. `on_statement` is called with each Statement before it runs;
+    what it raises stops the merge.
 
     The merge is a transaction of its own: afterwards the table is the old one or the new one, whatever happens. On a
-    connection with an open transaction it is refused, as DuckDB cannot undo a part of one.
+    connection with an open transaction it is refused, as DuckDB cannot undo a part of one. Other connections read the
+    old table meanwhile, and cannot write to it.
 
     Raises SchemaMismatch (columns or values that do not fit), SourceError (new rows that cannot be read whole),
     CheckFailed (a check, a NULL in a key, a table that is not unique by its key) and MergeError (anything else, such as
@@ -98,7 +100,9 @@ def merge(
     >>> merge(con, "daily", rows, key=["airport", "date"], order_by="updated_at", strategy="incremental").unchanged
     2
     """
-    recipe = Recipe(*_resolved(con, table, key, order_by), strategy, swap, tuple(input_checks), tuple(output_checks))
+    database, to = _target(con, table)
+    checks = tuple(input_checks), tuple(output_checks)
+    recipe = Recipe(database, to, to.spelt(key), to.spelt(order_by), strategy, swap, *checks)
     with _script(recipe, new_rows) as (script, source):
         counts = _run(recipe, script, source, on_statement)
     return _report(recipe, counts, script)
@@ -150,25 +154,18 @@ def plan(
     SELECT "airport", "tmin", "updated_at"
     FROM "daily__staging";
     """
-    recipe = Recipe(*_resolved(con, table, key, order_by), strategy, swap, tuple(input_checks), tuple(output_checks))
+    database, to = _target(con, table)
+    checks = tuple(input_checks), tuple(output_checks)
+    recipe = Recipe(database, to, to.spelt(key), to.spelt(order_by), strategy, swap, *checks)
     with _script(recipe, new_rows) as (script, _):
         return script
 
 
-def _resolved(
-    con: Any, name: Names, key: Names, order_by: Names
-) -> tuple[DuckDB, Table, tuple[str, ...], tuple[str, ...]]:
-    """What the names mean: the database, its table, and the columns in the spelling of the catalog."""
+def _target(con: Any, name: Names) -> tuple[DuckDB, Table]:
     database = backend(con)
     if database.in_transaction():
         raise WarehouseError("the connection has a transaction open; commit or roll it back first: a merge is its own")
-    table = database.find(name)
-    spelling = {column.lower(): column for column in table.names}
-    key, order_by = ((given,) if isinstance(given, str) else tuple(given) for given in (key, order_by))
-    key, order_by = (
-        tuple(dict.fromkeys(spelling.get(name.lower(), name) for name in given)) for given in (key, order_by)
-    )
-    return database, table, key, order_by
+    return database, database.find(name)
 
 
 @contextmanager

@@ -19,6 +19,10 @@
 being older than anything; among equals, the one with the greatest values in the table's other columns, taken in their
 order. So the same rows give the same table, whether they come at once, in parts, twice or out of order, and a new row
 replaces an old one only when it is newer by this rule.
+
+All of it is one transaction, which nobody else can write into: it begins by locking the table. A table that is not
+unique by its key is cleaned by ``staging``, which says how many rows it removed, and refused by ``incremental``, which
+sees only a part of it; a NULL in a key is refused by both.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """New rows, whatever they come in, as something that SQL can read: `FROM <source>`.
 
-| new rows | read as |
-| --- | --- |
-| a DataFrame, Arrow table or relation | a view of it |
-| a list of tuples (or lists), in the table's column order | an Arrow table |
-| a path, or a text that ends like a file: `.csv`, `.tsv`, `.parquet`, `.json`, `.jsonl`, `.ndjson`; the first two and the last three also with `.gz` | `read_csv(…)`, `read_parquet(…)`, `read_json(…)` |
-| any other text | a query |
+- a DataFrame, an Arrow table or a relation is read through a temporary view;
+- a list of tuples (or lists), in the order of the table's columns, becomes an Arrow table;
+- a path, or a text that ends like one (`.csv`, `.tsv`, `.json`, `.jsonl`, `.ndjson`, each also with `.gz`, or
+  `.parquet`), is read with `read_csv`, `read_json` or `read_parquet`;
+- any other text is a query.
 
 A file is read strictly, as the table's types: what cannot be read whole is refused whole, with its line.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ class Source:
     columns: tuple[Column, ...] = ()
 
     def fault(self, error: Exception) -> SourceError:
-        """DuckDB's complaint about the data as one line: where, what, and that nothing was written."""
+        """DuckDB's complaint about the data as one line: where it is, and what is wrong."""
         text = str(error).partition("Error: ")[2] or str(error)
         fault = CSV_FAULT.match(text)
         if not fault:
@@ -51,9 +50,7 @@ class Source:
         line, reason = int(fault["line"]), fault["reason"]
         if bad := BAD_VALUE.search(reason):
             message = f"{self.name}, line {line}, column {bad['column']!r}: {bad['value']!r} is not a {bad['type']}"
-            return SourceError(
-                message, source=self.name, line=line, column=bad["column"], value=bad["value"]
-            )  # fmt: skip
+            return SourceError(message, source=self.name, line=line, column=bad["column"], value=bad["value"])
         return SourceError(f"{self.name}, line {line}: {reason}", source=self.name, line=line)
 
 
@@ -106,8 +103,7 @@ def _file(con: duckdb.DuckDBPyConnection, path: Path, table: Sequence[Column]) -
         raise SourceError(f"{path} is {'a directory' if path.is_dir() else 'missing'}; give a file", source=str(path))
     if not path.stat().st_size:
         raise SourceError(f"{path} is empty; was it written to the end?", source=str(path))
-    suffix = path.suffixes[-2] if path.suffix.lower() == ".gz" and len(path.suffixes) > 1 else path.suffix
-    suffix = suffix.lower()
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     name = literal(re.sub(r"[\[*?]", r"[\g<0>]", str(path)))  # DuckDB takes a path for a pattern
     if suffix == ".parquet":
         return Source(f"read_parquet({name})", str(path))

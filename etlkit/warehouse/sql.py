@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -74,6 +74,12 @@ class Table:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    def spelt(self, names: str | Sequence[str]) -> tuple[str, ...]:
+        """A column or several in the catalog's spelling, as SQL takes no notice of case; an unknown one as it is."""
+        spelling = {name.lower(): name for name in self.names}
+        given = (names,) if isinstance(names, str) else names
+        return tuple(dict.fromkeys(spelling.get(name.lower(), name) for name in given))
 
     @property
     def next(self) -> str:

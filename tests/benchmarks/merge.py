@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import shutil
 import statistics
@@ -24,19 +22,10 @@ from typing import NamedTuple
 
 import duckdb
 
+from .measure import Ratio, machine
+
 ROWS = 10_000_000
 KEY = ("station", "observed_at")
-
-
-class Ratio(NamedTuple):
-    """A line of the benchmark table."""
-
-    what: str
-    value: float
-    target: float
-
-    def __str__(self) -> str:
-        return f"{self.value:5.2f}  (target ≤ {self.target})  {self.what}"
 
 
 class Cost(NamedTuple):
@@ -144,7 +133,12 @@ JOBS = {
 }
 
 
-def measure(rows: int = ROWS, rounds: int = 5) -> dict[str, list[Cost]]:
+def merges(rows: int = ROWS, rounds: int = 5) -> list[Ratio]:
+    """The lines of the benchmark table."""
+    return list(ratios(measure(rows, rounds)))
+
+
+def measure(rows: int, rounds: int) -> dict[str, list[Cost]]:
     """What each job cost in each round."""
     with tempfile.TemporaryDirectory() as directory:
         original, copy = Path(directory, "original.duckdb"), Path(directory, "copy.duckdb")
@@ -158,23 +152,23 @@ def measure(rows: int = ROWS, rounds: int = 5) -> dict[str, list[Cost]]:
 
 
 def ratios(costs: dict[str, list[Cost]]) -> Iterator[Ratio]:
-    """The lines of the benchmark table."""
+    """Each job against the one that it is measured by."""
 
-    def ratio(what: str, job: str, base: str, target: float) -> Ratio:
+    def median(job: str, field: str) -> float:
+        return statistics.median(getattr(cost, field) for cost in costs[job])
+
+    def ratio(what: str, job: str, base: str, field: str, target: float) -> Ratio:
         pairs = zip(costs[job], costs[base], strict=True)
-        return Ratio(what, statistics.median(getattr(a, field) / getattr(b, field) for a, b in pairs), target)
+        value = statistics.median(getattr(a, field) / getattr(b, field) for a, b in pairs)
+        detail = f"{median(job, field):.2f} {field} against {median(base, field):.2f}"
+        return Ratio(what, value, target, detail)
 
-    def seconds(job: str) -> float:
-        return statistics.median(cost.seconds for cost in costs[job])
-
-    field = "seconds"
-    best = min("staging by hand", "staging by hand, as taught", key=seconds)
-    yield ratio("merge(staging) against the best SQL by hand, time", "staging", best, 1.1)
-    yield ratio("the same with swap='drop-rename'", "staging, renamed", "staging by hand, renamed", 1.1)
-    yield ratio("merge(incremental) against CREATE TABLE AS, time", "incremental", "copy", 0.6)
-    field = "megabytes"
-    yield ratio("merge(staging) against SQL by hand, peak memory", "staging", "staging by hand", 1.2)
-    yield ratio("merge(incremental) against SQL by hand, peak memory", "incremental", "incremental by hand", 1.2)
+    best = min("staging by hand", "staging by hand, as taught", key=lambda job: median(job, "seconds"))
+    yield ratio("merge, staging, against the best SQL by hand", "staging", best, "seconds", 1.1)
+    yield ratio("the same with drop-rename", "staging, renamed", "staging by hand, renamed", "seconds", 1.1)
+    yield ratio("merge, incremental, against CREATE TABLE AS", "incremental", "copy", "seconds", 0.6)
+    for job in ("staging", "incremental"):
+        yield ratio(f"peak memory of merge, {job}, against SQL by hand", job, f"{job} by hand", "megabytes", 1.2)
 
 
 def _in_a_process(job: str, database: Path) -> Cost:
@@ -204,9 +198,7 @@ def main() -> None:
     if options.job:
         _run_job(options.job, options.database)
         return
-    print(
-        f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, DuckDB {duckdb.__version__}"
-    )
+    print(f"{machine()}, DuckDB {duckdb.__version__}")
     costs = measure(options.rows, options.rounds)
     for name, runs in costs.items():
         cost = Cost(*map(statistics.median, zip(*runs, strict=True)))

@@ -117,6 +117,7 @@ def test_a_file_that_may_not_be_written_or_read(path, mode, read_only, outcome):
         directory.chmod(directory.stat().st_mode | 0o555)
     path.chmod(mode)
     script = f"""
+import os
 from etlkit.warehouse import connect
 if os.geteuid() == 0:
     os.setuid(65534)

@@ -27,7 +27,9 @@ def table(con, name="daily"):
     return sorted(con.execute(f"FROM {name}").fetchall(), key=str)
 
 
-def test_the_newest_row_of_each_key_stays(con, way):
+@pytest.mark.parametrize("nulls", ["nulls_first", "nulls_last"])
+def test_the_newest_row_of_each_key_stays(con, way, nulls):
+    con.execute(f"SET default_null_order = '{nulls}'")
     report = run(
         con,
         [
@@ -61,6 +63,13 @@ def test_twice_is_once(con, way):
     report = run(con, rows, way)
     assert table(con) == once
     assert (report.replaced, report.inserted, report.unchanged) == (0, 0, 2)
+
+
+def test_many_rows_again_are_not_taken_for_newer_ones(way):
+    con = duckdb.connect()
+    con.execute("CREATE TABLE t AS SELECT i AS k, 1 AS ts FROM range(20000) AS r(i)")
+    report = merge(con, "t", "FROM t ORDER BY k DESC", key="k", order_by="ts", **way)
+    assert (report.unchanged, report.replaced, report.after) == (20000, 0, 20000)
 
 
 def test_no_new_rows(con, way):
@@ -288,7 +297,7 @@ def shared(tmp_path):
         yield con
 
 
-@pytest.mark.parametrize("step", ["count", "copy", "swap", "commit"])
+@pytest.mark.parametrize("step", ["count", "commit"])
 @pytest.mark.parametrize("sql", ["UPDATE t SET ts = 9", "INSERT INTO t VALUES (2, 9)", "DELETE FROM t"])
 def test_no_other_connection_can_write_meanwhile(shared, way, step, sql):
     other = shared.cursor()

@@ -8,6 +8,10 @@ import pytest
 from etlkit.warehouse import checks, merge
 from etlkit.warehouse.sql import quoted
 
+WAYS = [
+    {"strategy": "staging", "swap": "delete-insert"},
+    {"strategy": "incremental", "swap": "drop-rename"},
+]
 NAMES = [
     "plain",
     "with space",
@@ -33,6 +37,7 @@ NAMES = [
 ]
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", NAMES)
 def test_names_of_tables_columns_and_values(name, way):
     """One name for everything: schema, table, key column, index, and the data itself."""

@@ -67,7 +67,7 @@ def merged(batches: list[list[Reading]], strategy: str, swap: str, constraint: s
         return {Reading(*row) for row in con.execute("FROM t").fetchall()}
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(batches=BATCHES, data=st.data())
 def test_every_way_gives_the_oracles_table(batches, data):
     expected = oracle(batches)
