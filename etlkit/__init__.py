@@ -9,7 +9,9 @@ Importing etlkit is instant: every name below is looked up in its module when it
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from etlkit._version import __version__
@@ -25,7 +27,9 @@ _HOME = {
     "errors": "EtlkitError AirflowException AirflowSkipException AirflowFailException",
     "sensors": "BaseSensorOperator PokeReturnValue",
 }
-_MODULES = frozenset({"datasets", "errors", "operators", "rules", "sensors", "sources", "timetables", "viz", "warehouse"})
+_MODULES = frozenset(
+    {"datasets", "errors", "operators", "rules", "sensors", "sources", "timetables", "viz", "warehouse"}
+)
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 
 if TYPE_CHECKING:
@@ -57,10 +61,12 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_WHERE, *_MODULES})
 
 
-class _Package(type(__import__("sys"))):  # type: ignore[misc]
-    """Keeps the name `etlkit.dag` for the decorator, which the import of the module `etlkit.dag` would take."""
+class _Package(ModuleType):
+    """The package, whose `dag` stays the decorator: the import of the module `etlkit.dag` would put itself there."""
 
-    dag = property(lambda self: __getattr__("dag"), lambda self, value: None)
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "dag" or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
 
 
-__import__("sys").modules[__name__].__class__ = _Package
+sys.modules[__name__].__class__ = _Package
