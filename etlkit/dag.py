@@ -909,8 +909,6 @@ def get_current_context() -> Mapping[str, Any]:
 
 # --- priority ---------------------------------------------------------------------------------------------------------
 
-WEIGHT_RULES = ("downstream", "upstream", "absolute")
-
 
 def priority_weights(dag: DAG) -> dict[str, int]:
     """Each task's total weight: its own `priority_weight`, and that of all tasks its `weight_rule` looks at.
