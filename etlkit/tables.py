@@ -123,7 +123,8 @@ def query(store: Store, sql: str) -> pd.DataFrame:
             raise refused
         return pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
     except sqlite3.Error as error:
-        raise (refused if error.sqlite_errorname == "SQLITE_READONLY" else explained(error, store.name)) from None
+        written = getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY"
+        raise (refused if written else explained(error, store.name)) from None
     finally:
         if cursor.connection.in_transaction:
             cursor.execute("ROLLBACK")
