@@ -30,6 +30,8 @@
         ├── AirflowSensorTimeout     a sensor waited long enough; never retried
         ├── AirflowTaskTimeout       execution_timeout passed
         ├── AirflowNotFoundException a Variable or Connection that does not exist
+        ├── ParamValidationError     .name: a param without a value, or with one against its rules
+        ├── TemplateError            .field, .template, .line, .name: a template that cannot be rendered
         └── DownstreamTasksSkipped   .tasks: it succeeded, and decided that these do not run
 
 Each error carries its data as attributes and says the next step in its message. The command line prints the message
@@ -212,6 +214,28 @@ class AirflowTaskTimeout(AirflowException):
 
 class AirflowNotFoundException(AirflowException):
     """A Variable or Connection that neither the environment nor the metadata database has."""
+
+
+class ParamValidationError(AirflowException):
+    """A param of a run that has no value, or one that its rules forbid; `name` is the param's."""
+
+    def __init__(self, message: str, name: str | None = None) -> None:
+        self.name = name
+        super().__init__(message)
+
+
+class TemplateError(AirflowException):
+    """A template that cannot be rendered.
+
+    `field` is the task's attribute, `template` its text or the name of its file, `line` where in it (from 1), and `name`
+    the name that was undefined, as far as they are known. What went wrong is the error's `__cause__`.
+    """
+
+    def __init__(
+        self, message: str, *, field: str, template: str, line: int | None = None, name: str | None = None
+    ) -> None:
+        self.field, self.template, self.line, self.name = field, template, line, name
+        super().__init__(message)
 
 
 class DownstreamTasksSkipped(AirflowException):

@@ -1,0 +1,245 @@
+"""Params: typed values that a run is given when it is triggered.
+
+A DAG names its params with their defaults; a run's conf says otherwise. A `Param` also says what the values may be, as a
+JSON schema, and is checked before a run exists. A plain value is a Param with that default and no rules.
+
+>>> params = ParamsDict({"airport": "JFK", "days": Param(7, type="integer", minimum=1)})
+>>> run_params(params, conf={"days": 14})
+{'airport': 'JFK', 'days': 14}
+>>> run_params(params, conf={"days": 0})
+Traceback (most recent call last):
+etlkit.errors.ParamValidationError: param 'days' cannot be 0: 0 is less than the minimum of 1
+
+Names and meanings are those of `airflow.sdk`. The rules are those of JSON Schema 2020-12, checked by jsonschema.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from datetime import datetime
+from functools import cache, cached_property
+from typing import Any
+
+from etlkit.errors import ParamValidationError
+
+
+class NotSet:
+    """The type of `NOTSET`."""
+
+    def __repr__(self) -> str:
+        return "NOTSET"
+
+
+NOTSET: Any = NotSet()
+"""Stands for a value that was not given, where None is one."""
+
+JSON_TYPES: Mapping[str, type] = {
+    "array": list,
+    "boolean": bool,
+    "integer": int,
+    "null": type(None),
+    "number": float,
+    "object": dict,
+    "string": str,
+}
+
+NOTES = frozenset(
+    {"$comment", "default", "deprecated", "description", "description_md", "examples", "readOnly", "section", "title"}
+)
+"""Keywords of a schema that refuse nothing."""
+
+
+class Param:
+    """A param of a DAG or task: its default, what it means, and which values it may have.
+
+    `schema` or the other arguments are keywords of JSON Schema: `type="integer"` (or a list of types), `minimum`,
+    `maximum`, `enum`, `minLength`, `pattern`, `items`, … Of `format`, "date", "date-time", "time", "email", "ipv4",
+    "ipv6", "regex" and "uuid" are checked. A Param without a default must be given when the run is triggered.
+
+    >>> Param("2013-01-31", type="string", format="date").resolve("2013-02-30")
+    Traceback (most recent call last):
+    etlkit.errors.ParamValidationError: cannot be '2013-02-30': '2013-02-30' is not a 'date'
+    """
+
+    def __init__(
+        self,
+        default: Any = NOTSET,
+        description: str | None = None,
+        *,
+        schema: Mapping[str, Any] | None = None,
+        **rules: Any,
+    ) -> None:
+        self.value = default if default is NOTSET else checked_json(default)
+        self.description = description
+        self.schema = dict(rules if schema is None else schema)
+
+    def resolve(self, value: Any = NOTSET) -> Any:
+        """`value`, or the default if none is given; ParamValidationError if it is against the rules, or there is none."""
+        if value is NOTSET:
+            value = self.value
+        if value is NOTSET:
+            raise ParamValidationError("has no default, so it needs a value: give it in the run's conf")
+        if not self._obviously_right(value):
+            for reason in self._refusals(checked_json(value)):
+                raise ParamValidationError(f"cannot be {_short(repr(value))}: {reason}")
+        return value
+
+    @property
+    def has_value(self) -> bool:
+        """Whether it has a default other than None."""
+        return self.value is not NOTSET and self.value is not None
+
+    def _obviously_right(self, value: Any) -> bool:
+        """Whether the value is simple and its type the only rule: loading jsonschema for that would take longest of all."""
+        types = self.schema.get("type", [])
+        allowed = [JSON_TYPES.get(name) for name in ([types] if isinstance(types, str) else types)]
+        return self.schema.keys() <= NOTES | {"type"} and type(value) in (allowed or SCALARS) and type(value) in SCALARS
+
+    def _refusals(self, value: Any) -> Iterator[str]:
+        """What is wrong with a value, the most telling thing first."""
+        from jsonschema.exceptions import best_match
+
+        error = best_match(self._validator.iter_errors(value))
+        if error is not None:
+            inside = f" (at {error.json_path})" if error.absolute_path else ""
+            yield _short(error.message) + inside
+
+    @cached_property
+    def _validator(self) -> Any:
+        from jsonschema.exceptions import SchemaError
+        from jsonschema.validators import Draft202012Validator, validator_for
+
+        kind = validator_for(self.schema, default=Draft202012Validator)
+        try:
+            kind.check_schema(self.schema)
+        except SchemaError as error:
+            raise ParamValidationError(f"has rules that are no JSON schema: {_short(error.message)}") from None
+        return kind(self.schema, format_checker=format_checker())
+
+    def __repr__(self) -> str:
+        rules = "".join(f", {name}={rule!r}" for name, rule in self.schema.items())
+        return f"Param({self.value!r}{rules})"
+
+
+SCALARS = (bool, int, float, str, type(None))
+"""Types whose values are JSON as they are."""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def checked_json(value: Any) -> Any:
+    """`value` if JSON can hold it; ParamValidationError otherwise."""
+    if type(value) not in SCALARS:
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise ParamValidationError(f"cannot be {_short(repr(value))}: JSON cannot hold it ({error})") from None
+    return value
+
+
+@cache
+def format_checker() -> Any:
+    """Checks `format`: what jsonschema does by itself, and "date-time", for which it would need another package."""
+    from jsonschema import FormatChecker
+
+    checker = FormatChecker(("date", "time", "email", "idn-email", "ipv4", "ipv6", "regex", "uuid"))
+    checker.checks("date-time", raises=ValueError)(_is_date_time)
+    return checker
+
+
+def _is_date_time(value: object) -> bool:
+    return not isinstance(value, str) or (len(value) > len("2013-01-31") and datetime.fromisoformat(value) is not None)
+
+
+class ParamsDict(MutableMapping[str, Any]):
+    """Params by name. Reading one gives its value, checked; setting one gives it a new default, checked.
+
+    >>> params = ParamsDict({"airport": Param("JFK", enum=["EWR", "JFK", "LGA"])})
+    >>> params["airport"], params.get_param("airport")
+    ('JFK', Param('JFK', enum=['EWR', 'JFK', 'LGA']))
+    >>> params["airport"] = "SFO"
+    Traceback (most recent call last):
+    etlkit.errors.ParamValidationError: param 'airport' cannot be 'SFO': 'SFO' is not one of ['EWR', 'JFK', 'LGA']
+    """
+
+    def __init__(self, params: Mapping[str, Any] | None = None) -> None:
+        self._params: dict[str, Param] = {}
+        if isinstance(params, ParamsDict):
+            self._params.update(params._params)
+        elif params:
+            self._params.update({name: self._checked(name, lambda p=param: as_param(p)) for name, param in params.items()})
+
+    def get_param(self, name: str) -> Param:
+        """The Param itself."""
+        return self._params[name]
+
+    def validate(self) -> dict[str, Any]:
+        """The values by name; ParamValidationError for the first that cannot be."""
+        return {name: self[name] for name in self._params}
+
+    def dump(self) -> dict[str, Any]:
+        """The values by name, None where there is no valid one."""
+        values = {}
+        for name in self._params:
+            try:
+                values[name] = self[name]
+            except ParamValidationError:
+                values[name] = None
+        return values
+
+    def __getitem__(self, name: str) -> Any:
+        param = self._params[name]
+        return self._checked(name, param.resolve)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        old = self._params.get(name)
+        if isinstance(value, Param) or old is None:
+            self._params[name] = self._checked(name, lambda: as_param(value))
+        else:
+            default = self._checked(name, lambda: old.resolve(value))
+            self._params[name] = Param(default, old.description, schema=old.schema)
+
+    def _checked(self, name: str, get: Callable[[], Any]) -> Any:
+        try:
+            return get()
+        except ParamValidationError as error:
+            raise ParamValidationError(f"param {name!r} {error}", name) from None
+
+    def __delitem__(self, name: str) -> None:
+        del self._params[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._params)
+
+    def __len__(self) -> int:
+        return len(self._params)
+
+    def __eq__(self, other: object) -> bool:
+        return self.dump() == (other.dump() if isinstance(other, ParamsDict) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self.dump())
+
+
+def as_param(value: Any) -> Param:
+    """A Param as it is; a plain value as one with that default."""
+    return value if isinstance(value, Param) else Param(value)
+
+
+def run_params(*levels: Mapping[str, Any], conf: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The values of the params of a run: of several levels (DAG, task) the last counts, and `conf` before all.
+
+    What only `conf` has is a param too. ParamValidationError if one has no value, or one against its rules.
+    """
+    if not any(levels):
+        return dict(conf or {})
+    params = ParamsDict()
+    for level in levels:
+        params._params.update(ParamsDict(level)._params)
+    params.update(conf or {})
+    return params.validate()
