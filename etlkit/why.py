@@ -511,9 +511,8 @@ def succeeded(task: AboutTask) -> Blocker | None:
 def failed(task: AboutTask) -> Blocker | None:
     """It is finished, and how it failed."""
     row = task.instance
-    timed_out = f"dagrun_timeout of {task.run.dag.dagrun_timeout} passed" if task.run.timed_out else ""
     lost = f"its process was lost {row.lost_attempts + 1} times" if row.lost_attempts else ""
-    reason = row.error or timed_out or lost or "it left no error"
+    reason = row.error or lost or by_fail_fast(task) or "it left no error"
     return Blocker(FAILED, f"it failed{_at(row.end_date)} (try {row.try_number}): {reason}; clear it to run it again")
 
 
@@ -566,13 +565,14 @@ def by_itself(task: AboutTask) -> str:
 
 
 def by_time_out(task: AboutTask) -> str:
-    """The run took too long."""
-    return f"the run's dagrun_timeout of {task.run.dag.dagrun_timeout} passed" if task.run.timed_out else ""
+    """The run took too long, and ended it with itself."""
+    ended_it = task.run.timed_out and task.instance.end_date == task.run.row.end_date
+    return f"the run's dagrun_timeout of {task.run.dag.dagrun_timeout} passed" if ended_it else ""
 
 
 def by_fail_fast(task: AboutTask) -> str:
     """Another task failed, and the DAG is fail_fast."""
-    bad = [row.task_id for row in task.run.rows if row.state == FAILED]
+    bad = [row.task_id for row in task.run.rows if row.state == FAILED and row.task_id != task.task_id]
     return f"the DAG is fail_fast, and {listed(bad)} failed" if bad and task.run.dag.fail_fast else ""
 
 
@@ -582,7 +582,7 @@ def by_rule(task: AboutTask) -> str:
     return f"{rule_in_words(task.task)} cannot be met: {listed(states)}" if states else ""
 
 
-SKIP_REASONS = (by_branch, by_itself, by_time_out, by_fail_fast, by_rule)
+SKIP_REASONS = (by_branch, by_time_out, by_itself, by_fail_fast, by_rule)
 """Who may have skipped a task; the first that applies did."""
 
 
