@@ -21,6 +21,7 @@ class CommandLine:
         self.dags = home / "dags"
         self.dags.mkdir(parents=True)
         self.environ = {**os.environ, "ETLKIT_HOME": str(home)}
+        self.started = []
 
     def __call__(self, *words):
         """Run a command in this process."""
@@ -41,10 +42,17 @@ class CommandLine:
         return line.removeprefix("etlkit: ")
 
     def start(self, *words, **options):
-        """Start a command as a process of its own."""
+        """Start a command as a process of its own, which is killed at the end of the test if it still runs."""
         command = [sys.executable, "-m", "etlkit", *map(str, words)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, env=self.environ, text=True, **{**pipes, **options})
+        self.started.append(subprocess.Popen(command, env=self.environ, text=True, **{**pipes, **options}))
+        return self.started[-1]
+
+    def end(self):
+        """Kill what was started and still runs."""
+        for process in self.started:
+            with process:
+                process.kill()
 
     def dag_file(self, name, text):
         """Write a file into the DAG folder; its path."""
@@ -70,7 +78,9 @@ def etlkit(tmp_path, monkeypatch, own_imports):
     """A `CommandLine` in a new home folder."""
     monkeypatch.setenv("ETLKIT_HOME", str(tmp_path / "home"))
     conf.use(None)
-    yield CommandLine(tmp_path / "home")
+    command = CommandLine(tmp_path / "home")
+    yield command
+    command.end()
     conf.use(None)
 
 

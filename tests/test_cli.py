@@ -1,5 +1,6 @@
 """The command line: what each command prints and does, through the real command, scheduler and database."""
 
+import contextlib
 import inspect
 import json
 import os
@@ -39,22 +40,28 @@ WEATHER = """
 """
 
 SMALL = """
+    import time
     from datetime import datetime, timezone
     from pathlib import Path
     from etlkit import DAG, task
+
+    notes, broken, hold = (Path(__file__).with_suffix(suffix) for suffix in (".notes", ".broken", ".hold"))
 
     with DAG("small", schedule="@daily", start_date=datetime(2013, 1, 1, tzinfo=timezone.utc)) as dag:
 
         @task
         def note(ds):
-            with Path(__file__).with_suffix(".txt").open("a") as file:
+            with notes.open("a") as file:
                 print(ds, file=file)
             print("noted", ds)
-            if Path(__file__).with_suffix(".broken").exists():
+            while hold.exists() and ds >= hold.read_text():
+                time.sleep(0.01)
+            if broken.exists():
                 raise RuntimeError("broken")
 
         note()
 """
+"""Notes its dates in a file; holds on from a date on, or fails, while another file is there."""
 
 
 @pytest.fixture
@@ -64,11 +71,21 @@ def weather(etlkit):
 
 
 @pytest.fixture
-def small(etlkit, monkeypatch):
-    """A DAG whose task writes each of its dates into a file."""
-    etlkit.dag_file("small.py", SMALL)
-    etlkit.notes = lambda: (etlkit.dags / "small.txt").read_text().split()
+def small(etlkit):
+    """The DAG `small`, with `notes()`: the dates for which its task began."""
+    path = etlkit.dag_file("small.py", SMALL)
+    etlkit.noted, etlkit.broken, etlkit.hold = (path.with_suffix(suffix) for suffix in (".notes", ".broken", ".hold"))
+    etlkit.notes = lambda: etlkit.noted.read_text().split() if etlkit.noted.exists() else []
     return etlkit
+
+
+def wait_for(condition):
+    """Return when another process has come so far."""
+    for _ in range(2400):
+        if condition():
+            return
+        SystemClock().sleep(0.025)
+    raise AssertionError("waited a minute in vain")
 
 
 def files(etlkit):
@@ -263,6 +280,14 @@ def test_dags_show(weather):
         (1, []),
         (2, ["extract"]),
     ]
+
+
+def test_dags_show_draws_a_picture(weather):
+    path = weather.home / "graph.png"
+    assert weather("dags", "show", "weather", "--save", path).exit_code == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert "names no kind of picture" in weather.refused("dags", "show", "weather", "--save", "graph.doc")
+    assert "cannot be written" in weather.refused("dags", "show", "weather", "--save", "/no/such/folder/graph.png")
 
 
 def test_dags_next_execution(weather):
@@ -539,11 +564,10 @@ def test_backfill_of_one_date_newest_first_and_all_again(small):
 
 
 def test_a_backfill_with_failed_runs_exits_with_1_and_can_be_mended(small):
-    broken = small.dags / "small.broken"
-    broken.touch()
+    small.broken.touch()
     runs = small.json("dags", "backfill", "small", *DATES, exit_code=1)
     assert {row["state"] for row in runs} == {"failed"}
-    broken.unlink()
+    small.broken.unlink()
     assert small("dags", "backfill", "small", *DATES).exit_code == 0, "failed runs are there already"
     runs = small.json("dags", "backfill", "small", *DATES, "--reprocess", "failed")
     assert {row["state"] for row in runs} == {"success"}
@@ -557,16 +581,9 @@ def test_backfill_makes_no_run_that_it_did_not_name(etlkit):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
 def test_a_killed_backfill_is_gone_on_with(small):
-    (small.dags / "small.py").write_text(
-        (small.dags / "small.py").read_text() + "\nimport time\nnote_slowly = dag.get_task('note').python_callable\n"
-        "def slowly(ds):\n    note_slowly(ds)\n    time.sleep(0.2 if ds < '2013-01-04' else 3)\n"
-        "dag.get_task('note').python_callable = slowly\n"
-    )
+    small.hold.write_text("2013-01-04")
     process = small.start("dags", "backfill", "small", *DATES, "--max-active-runs", "1")
-    for _ in range(200):
-        if (small.dags / "small.txt").exists() and len(small.notes()) == 4:
-            break
-        SystemClock().sleep(0.05)
+    wait_for(lambda: len(small.notes()) == 4)
     database = small.home / "etlkit.db"
     assert who_schedules(database) == f"process {process.pid} (etlkit dags backfill small)"
     assert f"is scheduled by process {process.pid} (etlkit dags backfill small)" in small.refused(
@@ -575,7 +592,7 @@ def test_a_killed_backfill_is_gone_on_with(small):
     process.kill()
     process.communicate()
     assert who_schedules(database) is None
-    small.dag_file("small.py", SMALL)
+    small.hold.unlink()
     result = small("dags", "backfill", "small", *DATES)
     assert result.exit_code == 0
     assert "going on with backfill 1: 3 of 5 runs finished (3 success), 1 running, 1 queued" in result.stderr
@@ -588,21 +605,17 @@ def test_a_killed_backfill_is_gone_on_with(small):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
 def test_ctrl_c_lets_the_task_that_is_running_end(small):
-    source = small.dags / "small.py"
-    source.write_text(source.read_text().replace("print(", "import time; time.sleep(0.5); print(", 2))
+    small.hold.write_text("2013-01-02")
     process = small.start("dags", "backfill", "small", *DATES, "--max-active-runs", "1")
-    for _ in range(200):
-        if (small.dags / "small.txt").exists():
-            break
-        SystemClock().sleep(0.05)
+    wait_for(lambda: len(small.notes()) == 2)
     process.send_signal(signal.SIGINT)
+    assert process.stderr.readline().startswith("stopping when the task that is running has ended")
+    small.hold.unlink()
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "stopping when the task that is running has ended" in err
-    states = [run["state"] for run in small.json("dags", "list-runs", "small")]
-    assert "queued" in states
-    assert "failed" not in states
-    small.dag_file("small.py", SMALL)
+    assert err.endswith("stopped; repeat the command to go on\n")
+    assert small.notes() == january(1, 2)
+    assert "failed" not in [run["state"] for run in small.json("dags", "list-runs", "small")]
     assert small("dags", "backfill", "small", *DATES).exit_code == 0
     assert small.notes() == january(1, 2, 3, 4, 5)
 
@@ -636,6 +649,44 @@ def test_an_open_backfill_can_be_paused_and_cancelled(small):
     assert small("backfill", "unpause", 1).stdout == "backfill 1 goes on\n"
     assert small("backfill", "cancel", 1).stdout == "backfill 1 is cancelled; 5 queued runs failed\n"
     assert {run["state"] for run in small.json("dags", "list-runs", "small", "--state", "failed")} == {"failed"}
+
+
+def test_a_paused_backfill_is_not_gone_on_with(small):
+    open_backfill(small)
+    small("backfill", "pause", 1)
+    line = small.refused("dags", "backfill", "small", *DATES)
+    assert line == "backfill 1 is paused; let it go on: etlkit backfill unpause 1"
+    small("backfill", "unpause", 1)
+    assert small("dags", "backfill", "small", *DATES).exit_code == 0
+    assert small.notes() == january(1, 2, 3, 4, 5)
+
+
+def test_a_backfill_that_is_paused_while_it_runs_waits(small):
+    small.environ["ETLKIT__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] = "0.02"
+    small.hold.write_text("2013-01-01")
+    process = small.start("dags", "backfill", "small", *DATES, "--max-active-runs", "1")
+    wait_for(lambda: small.notes() == january(1))
+    assert small("backfill", "pause", 1).exit_code == 0
+    small.hold.unlink()
+    assert process.stderr.readline() == "waiting for: etlkit backfill unpause 1\n"
+    assert small.notes() == january(1)
+    small("backfill", "unpause", 1)
+    assert process.communicate(timeout=20)[1] == "backfill 1 of small: 5 of 5 runs finished (5 success)\n"
+    assert small.notes() == january(1, 2, 3, 4, 5)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals are files on POSIX")
+def test_a_terminal_sees_a_progress_bar(small):
+    terminal, end = os.openpty()
+    process = small.start("dags", "backfill", "small", *DATES, stderr=end)
+    process.communicate(timeout=20)
+    os.close(end)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal's input is an error on Linux
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert "5/5" in shown.decode()
 
 
 def test_a_backfill_that_cannot_go_on_says_why(small, monkeypatch):
@@ -731,16 +782,16 @@ def test_the_scheduler_runs_what_is_triggered_and_sees_new_files(small, monkeypa
     small.dag_file("late.py", SMALL.replace('"small"', '"late", is_paused_upon_creation=False'))
     small("dags", "trigger", "small", "-e", "2013-01-05")
     small("dags", "trigger", "late", "-e", "2013-01-06")
-    for _ in range(200):
-        runs = [*small.json("dags", "list-runs", "small"), *small.json("dags", "list-runs", "late")]
-        if {run["state"] for run in runs if run["run_id"].startswith("manual")} == {"success"}:
-            break
-        SystemClock().sleep(0.05)
+
+    def runs():
+        return [*small.json("dags", "list-runs", "small"), *small.json("dags", "list-runs", "late")]
+
+    wait_for(lambda: {run["state"] for run in runs()} == {"success"})
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "")
     assert err.splitlines()[0].startswith("scheduling ")
-    assert {run["state"] for run in runs} == {"success"}
+    assert {run["state"] for run in runs()} == {"success"}
     assert "2013-01-05" in small.notes()
 
 

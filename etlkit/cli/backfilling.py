@@ -35,6 +35,8 @@ class Backfilling:
     def go_on(self) -> None:
         """Finish the backfill that an earlier process left, if it did."""
         for row in self.store.open_backfills(self.dag.dag_id):
+            if row.is_paused:
+                raise BackfillError(f"backfill {row.id} is paused; let it go on: etlkit backfill unpause {row.id}")
             click.echo(f"going on with backfill {row.id}: {backfill_progress(self.store, row.id)}", err=True)
             self.finish(row.id)
 
@@ -61,7 +63,10 @@ class Backfilling:
     def _wait(self, backfill_id: int, idle: int) -> None:
         """Wait for the next retry; a little at a time, since other processes may change the database."""
         row, moment = self.store.backfill(backfill_id), self.scheduler.next_event()
-        if moment is None and idle > 2 and row and not row.is_paused:
+        if row is not None and row.is_paused:
+            if idle == 1:
+                click.echo(f"waiting for: etlkit backfill unpause {backfill_id}", err=True)
+        elif moment is None and idle > 2:
             raise BackfillError(f"backfill {backfill_id} cannot go on: {self._blocked()}")
         look_again = self.clock.now() + timedelta(seconds=conf.get("scheduler", "scheduler_idle_sleep_time"))
         self.clock.sleep_until(min(moment or look_again, look_again), self.stopping.asked)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etlkit.cli import backfill
-from etlkit.cli.options import INSTANT, conf_option, dag_argument, output_option, source_option
+from etlkit.cli.options import INSTANT, PICTURE, conf_option, dag_argument, output_option, source_option
 from etlkit.cli.tables import show, show_record
 
 if TYPE_CHECKING:
@@ -76,17 +76,22 @@ def list_import_errors(source: Path | None, output: str) -> None:
 
 @dags.command("show")
 @dag_argument
+@click.option("--save", type=PICTURE, help="draw it into this file too (.png, .svg, .pdf)")
 @source_option
 @output_option
-def show_dag(dag_id: str, source: Path | None, output: str) -> None:
+def show_dag(dag_id: str, save: Path | None, source: Path | None, output: str) -> None:
     """Show the graph of a DAG in layers: what is in one layer may run at the same time.
 
     \b
-    Example: etlkit dags show weather
+    Example: etlkit dags show weather --save weather.png
     """
     from etlkit.cli.loading import find_dag
 
     dag = find_dag(dag_id, source)
+    if save is not None:
+        from etlkit import viz
+
+        viz.graph(dag).savefig(save)
     rows = [
         {"layer": number, **_task_row(dag, task_id)}
         for number, layer in enumerate(dag.topological_generations(), start=1)

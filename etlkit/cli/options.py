@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +40,21 @@ class JsonObject(click.ParamType):
         return found if isinstance(found, dict) else self.fail(f"{value!r} is not a JSON object", param, ctx)
 
 
-INSTANT, JSON_OBJECT = Instant(), JsonObject()
+class Picture(click.ParamType):
+    """A file that a picture can be written to."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        if path.suffix not in (".png", ".svg", ".pdf"):
+            self.fail(f"{value!r} names no kind of picture; let it end in .png, .svg or .pdf", param, ctx)
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            self.fail(f"{value!r} cannot be written", param, ctx)
+        return path
+
+
+INSTANT, JSON_OBJECT, PICTURE = Instant(), JsonObject(), Picture()
 
 output_option = click.option(
     "-o", "--output", type=click.Choice(["table", "json", "yaml", "plain"]), default="table", help="how to print it"
