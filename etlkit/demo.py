@@ -33,6 +33,17 @@ REVISIONS: dict[date | str, list[Revision]] = {
 WEEK = pendulum.datetime(2013, 1, 14, tz=NEW_YORK), pendulum.datetime(2013, 1, 20, tz=NEW_YORK)
 
 METADATA, WAREHOUSE, CHART, LOGS = "etlkit.db", "warehouse.duckdb", "weather.png", "logs"
+OURS = {
+    METADATA,
+    f"{METADATA}-wal",
+    f"{METADATA}-shm",
+    f"{METADATA}.scheduler-lock",
+    WAREHOUSE,
+    f"{WAREHOUSE}.wal",
+    CHART,
+    LOGS,
+}
+"""What a demo leaves behind, also one that was killed."""
 
 Fact = tuple[str, Any, str]
 """What is counted, the count, and a remark."""
@@ -63,9 +74,10 @@ def main(folder: str | Path = "etlkit-demo") -> None:
 
 def _make_anew(folder: Path) -> None:
     """An empty folder; what is deleted is only what an earlier demo left."""
+    if folder.is_file():
+        raise EtlkitError(f"{folder} is a file; name a folder: etlkit demo FOLDER")
     if folder.exists():
-        ours = (METADATA, WAREHOUSE, CHART, LOGS)
-        others = sorted(path.name for path in folder.iterdir() if not path.name.startswith(ours))
+        others = sorted({path.name for path in folder.iterdir()} - OURS)
         if others:
             raise EtlkitError(
                 f"{folder} holds {others[0]!r}, which no demo made; name a new folder: etlkit demo FOLDER"

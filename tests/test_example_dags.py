@@ -1,0 +1,79 @@
+"""The example DAGs do what they say, on real data."""
+
+from pathlib import Path
+
+import pytest
+
+from etlkit import Lab, datasets, example_dags
+from etlkit.dag_files import load_dag_file
+from etlkit.example_dags.weather import weather
+from etlkit.sources import DailyWeather, Revision
+from tests.engine import at
+
+FILES = sorted(path for path in Path(example_dags.__file__).parent.glob("*.py") if path.stem != "__init__")
+ROWS = "SELECT airport, CAST(date AS VARCHAR), mean, low, high, hours FROM daily_weather ORDER BY date, airport"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_an_example_is_a_dag_file_that_loads(file, own_imports):
+    assert load_dag_file(file)
+
+
+def run(until, start="2013-01-01 05:00", **faults):
+    """A lab in which the weather pipeline ran until then."""
+    return Lab(start=start).add(weather(DailyWeather(**faults))).run_until(until)
+
+
+def rows(lab):
+    return lab.warehouse.execute(ROWS).fetchall()
+
+
+def reduced(frame):
+    """What the pipeline should make of the data set, by another way."""
+    by_day = frame.groupby([frame["month"], frame["day"], "origin"])["temp"]
+    stats = by_day.agg(["mean", "min", "max", "count"]).sort_index()
+    return [
+        (airport, f"2013-{month:02}-{day:02}", pytest.approx(mean, abs=0.0501), low, high, count)
+        for (month, day, airport), (mean, low, high, count) in zip(stats.index, stats.values.tolist(), strict=True)
+    ]
+
+
+def test_weather_is_the_data_reduced_by_day_and_airport():
+    january = datasets.weather().query("month == 1 and day <= 12")
+    assert rows(run("2013-01-13 05:00")) == reduced(january)
+
+
+def test_weather_knows_that_a_day_may_have_23_hours():
+    lab = Lab(start="2013-03-12").add(weather(DailyWeather()))
+    lab.pause()
+    lab.backfill("weather", "2013-03-10", "2013-03-11")
+    assert rows(lab) == reduced(datasets.weather().query("month == 3 and day == 10"))
+    assert {hours for *_, hours in rows(lab)} == {23}
+
+
+def test_weather_is_tried_again_and_gives_up_after_three_tries():
+    lab = run("2013-01-04 05:00", outages={"2013-01-02": 3})
+    states = lab.task_instances()[["state", "try_number"]].values.tolist()
+    assert states[3:6] == [["failed", 3], ["upstream_failed", 0], ["upstream_failed", 0]]
+    assert [day for _, day, *_ in rows(lab)] == ["2013-01-01"] * 3 + ["2013-01-03"] * 3
+    lab.clear(run="2013-01-02")
+    assert lab.runs()["state"].tolist() == ["success"] * 3
+    assert rows(lab) == rows(run("2013-01-04 05:00"))
+
+
+def test_weather_keeps_the_newest_of_two_readings():
+    lab = run("2013-01-03 05:00", revisions={"2013-01-02": [Revision("JFK", at(2, 19), 80.0)]})
+    assert lab.xcoms().query("task_id == 'extract'")["value"].tolist() == [
+        {"read": 67, "duplicates": 0},
+        {"read": 73, "duplicates": 1},
+    ]
+    assert {airport: high for airport, day, _, _, high, _ in rows(lab) if day == "2013-01-02"}["JFK"] == 80.0
+
+
+def test_weather_may_run_in_any_order_and_again():
+    forwards = run("2013-01-08 05:00")
+    backwards = Lab(start="2013-01-08 06:00").add(weather(DailyWeather()), paused=True)
+    backwards.backfill("weather", "2013-01-01", "2013-01-08", reverse=True)
+    assert rows(backwards) == rows(forwards)
+    backwards.backfill("weather", "2013-01-01", "2013-01-08", reprocess="completed")
+    assert rows(backwards) == rows(forwards)
