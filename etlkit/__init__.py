@@ -23,6 +23,8 @@ _HOME = {
     "states": "TaskInstanceState DagRunState DagRunType",
     "clock": "Clock SystemClock SimulatedClock",
     "lab": "Lab",
+    "variables": "Variable",
+    "connections": "Connection",
     "warehouse": "merge",
     "errors": "EtlkitError AirflowException AirflowSkipException AirflowFailException",
     "sensors": "BaseSensorOperator PokeReturnValue",
@@ -34,6 +36,7 @@ _WHERE = {name: module for module, names in _HOME.items() for name in names.spli
 
 if TYPE_CHECKING:
     from etlkit.clock import Clock, SimulatedClock, SystemClock
+    from etlkit.connections import Connection
     from etlkit.dag import DAG, BaseOperator, Label, TaskGroup, XComArg, chain, cross_downstream
     from etlkit.errors import AirflowException, AirflowFailException, AirflowSkipException, EtlkitError
     from etlkit.lab import Lab
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from etlkit.sensors import BaseSensorOperator, PokeReturnValue
     from etlkit.states import DagRunState, DagRunType, TaskInstanceState
     from etlkit.taskflow import dag, get_current_context, task, task_group
+    from etlkit.variables import Variable
     from etlkit.warehouse import merge
 
 __all__ = ["__version__", *_WHERE]

@@ -91,6 +91,20 @@ class Masker:
             for value in secret:
                 self.mask_secret(value, name)
 
+    def learn(self, value: Any, name: str | None = None) -> None:
+        """Register what is secret in a value by its name or by that of a key in it; stricter than `mask_secret`.
+
+        Under a sensitive name everything is secret, whatever its own key, and numbers too.
+        """
+        if isinstance(value, Mapping):
+            for key, part in value.items():
+                self.learn(part, name if self.should_hide_value_for_key(name) else key)
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            for part in value:
+                self.learn(part, name)
+        elif not isinstance(value, (bool, type(None))) and self.should_hide_value_for_key(name):
+            self.mask_secret(str(value))
+
     def forget(self) -> None:
         """Forget every registered value."""
         self._secrets = frozenset()
