@@ -16,10 +16,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache, partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from etlkit.errors import DagError, nearest
+from etlkit.errors import DagError, ParamValidationError, nearest
+from etlkit.params import ParamsDict
 from etlkit.rules import TRIGGER_RULES
 
 Callback = Callable[[Mapping[str, Any]], object]
@@ -107,6 +109,16 @@ def check_known(what: str, value: str, known: Iterable[str]) -> str:
     return str(value)
 
 
+def check_params(what: str, value: Mapping[str, Any] | None) -> ParamsDict:
+    """`value` as params by name; DagError unless it is a dict of names and what JSON can hold."""
+    if not isinstance(value, (Mapping, type(None))):
+        raise DagError(f"{what} must be a dict of names and defaults (or Params), not {value!r}")
+    try:
+        return ParamsDict(value)
+    except ParamValidationError as error:
+        raise DagError(f"{what}: {error}") from None
+
+
 def check_order(what: str, start: datetime | None, end: datetime | None) -> None:
     """DagError if `end` comes before `start`."""
     if start and end and end < start:
@@ -120,6 +132,15 @@ def as_callbacks(what: str, value: Callback | Sequence[Callback] | None) -> tupl
         if not callable(callback):
             raise DagError(f"{what} must be a function (or a list of them), not {callback!r}")
     return callbacks
+
+
+def as_folders(what: str, value: str | Path | Iterable[str | Path] | None) -> list[str]:
+    """One folder, several or none, as a list of texts; DagError for what is none."""
+    folders = [value] if isinstance(value, (str, Path)) else [*(value or ())]
+    for folder in folders:
+        if not isinstance(folder, (str, Path)):
+            raise DagError(f"{what} must be the path of a folder (or a list of them), not {folder!r}")
+    return [str(folder) for folder in folders]
 
 
 class TaskArguments:
@@ -174,11 +195,14 @@ class TaskArguments:
     multiple_outputs: bool = False
     """The result is a dict; push each of its keys too."""
 
+    render_template_as_native_obj: bool | None = None
+    """Render templates to Python values, not to text; None is what the DAG says."""
+
 
 WEIGHT_RULES = ("downstream", "upstream", "absolute")
 
 CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
-    "params": lambda what, value: dict(value),
+    "params": check_params,
     "retries": partial(check_at_least, least=0),
     "retry_delay": check_seconds,
     "retry_exponential_backoff": check_backoff,
@@ -200,6 +224,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "on_skipped_callback": as_callbacks,
     "do_xcom_push": check_bool,
     "multiple_outputs": check_bool,
+    "render_template_as_native_obj": check_bool,
 }
 """How the value of a task's argument is checked and put into its one form."""
 

@@ -23,10 +23,11 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import networkx as nx
@@ -38,10 +39,12 @@ from etlkit.arguments import (
     CheckedArguments,
     TaskArguments,
     as_callbacks,
+    as_folders,
     check_at_least,
     check_date,
     check_id,
     check_order,
+    check_params,
     check_seconds,
     parameters_of,
 )
@@ -51,9 +54,12 @@ from etlkit.errors import (
     CycleError,
     DagError,
     DuplicateTaskIdFound,
+    ParamValidationError,
     TaskNotFound,
     XComError,
 )
+from etlkit.params import ParamsDict
+from etlkit.templates import Renderer, environment_for, environment_of
 from etlkit.timetables import TimeRestriction, Timetable, timetable_for
 
 if TYPE_CHECKING:
@@ -476,6 +482,10 @@ class BaseOperator(TaskArguments, Dependency, metaclass=OperatorMeta):
     def post_execute(self, context: Mapping[str, Any], result: Any = None) -> None:
         """Called just after `execute` returned `result`."""
 
+    def render_template(self, content: Any, context: Mapping[str, Any], jinja_env: Any = None) -> Any:
+        """`content` with the templates in it rendered, for an operator that does so itself."""
+        return Renderer(jinja_env or environment_of(self), context, self.template_ext).render(content)
+
     def on_kill(self) -> None:
         """Called when the task is stopped from outside (a time-out): end what was started, such as a subprocess."""
 
@@ -630,6 +640,11 @@ class DAG(metaclass=CheckedArguments):
     runs are active at once and `max_active_tasks` how many tasks of one run; a run longer than `dagrun_timeout` fails.
     `default_args` are arguments for its tasks; a DAG's own argument put there is not applied, and a warning says so.
     `fail_fast` fails the whole run at the first failed task.
+
+    `params` are values that a run's conf may change: see `etlkit.params`. The templates of its tasks find files beside
+    the DAG file and in the folders of `template_searchpath`, and have `user_defined_macros` and `user_defined_filters`;
+    with `render_template_as_native_obj` they give Python values: see `etlkit.templates`. `template_undefined` is the
+    Jinja class that stands for undefined names, `jinja_environment_kwargs` are further options of Jinja.
     """
 
     def __init__(
@@ -653,6 +668,12 @@ class DAG(metaclass=CheckedArguments):
         is_paused_upon_creation: bool | None = None,
         allowed_run_types: Iterable[str] | None = None,
         fail_fast: bool = False,
+        template_searchpath: str | Path | Iterable[str | Path] | None = None,
+        template_undefined: type | None = None,
+        user_defined_macros: Mapping[str, Any] | None = None,
+        user_defined_filters: Mapping[str, Callable[..., Any]] | None = None,
+        jinja_environment_kwargs: Mapping[str, Any] | None = None,
+        render_template_as_native_obj: bool = False,
     ) -> None:
         self.dag_id = check_id("dag_id", dag_id)
         self.description = description
@@ -672,7 +693,7 @@ class DAG(metaclass=CheckedArguments):
             max_active_tasks = conf.get("core", "max_active_tasks_per_dag")
         self.max_active_tasks = check_at_least(f"DAG {dag_id!r}: max_active_tasks", max_active_tasks, 1)
         self.dagrun_timeout = check_seconds(f"DAG {dag_id!r}: dagrun_timeout", dagrun_timeout)
-        self.params = dict(params or {})
+        self.params = self._params(params)
         self.tags = sorted(set(tags))
         self.doc_md = doc_md
         self.on_success_callback = as_callbacks("on_success_callback", on_success_callback)
@@ -680,6 +701,12 @@ class DAG(metaclass=CheckedArguments):
         self.is_paused_upon_creation = is_paused_upon_creation
         self.allowed_run_types = None if allowed_run_types is None else frozenset(map(str, allowed_run_types))
         self.fail_fast = fail_fast
+        self.template_searchpath = as_folders(f"DAG {dag_id!r}: template_searchpath", template_searchpath)
+        self.template_undefined = template_undefined
+        self.user_defined_macros = user_defined_macros
+        self.user_defined_filters = user_defined_filters
+        self.jinja_environment_kwargs = jinja_environment_kwargs
+        self.render_template_as_native_obj = render_template_as_native_obj
         self.fileloc: str | None = None
         self.written_in = running_module()
         self.graph = nx.DiGraph(name=dag_id)
@@ -699,6 +726,18 @@ class DAG(metaclass=CheckedArguments):
                 stacklevel=4,
             )
         return dict(default_args or {})
+
+    def _params(self, params: Mapping[str, Any] | None) -> ParamsDict:
+        """Its params and those in `default_args`; DagError if one that a schedule needs has no valid value."""
+        what = f"DAG {self.dag_id!r}: params"
+        merged = check_params(what, params)
+        merged.update(check_params(what, self.default_args.pop("params", None)))
+        if self.timetable.can_be_scheduled:
+            try:
+                merged.validate()
+            except ParamValidationError as error:
+                raise DagError(f"{what}: {error}; a schedule needs valid defaults (or schedule=None)") from None
+        return merged
 
     def _timetable(self, schedule: Any) -> Timetable:
         return timetable_for(
@@ -835,6 +874,16 @@ class DAG(metaclass=CheckedArguments):
         except nx.NetworkXUnfeasible:
             edges = nx.find_cycle(self.graph)
             raise CycleError(self.dag_id, [edges[0][0], *(head for _, head in edges)]) from None
+
+    @property
+    def folder(self) -> str:
+        """Where the DAG was written, and the files of its templates are: the current folder if it was in a notebook."""
+        file = self.fileloc or getattr(sys.modules.get(self.written_in or ""), "__file__", None)
+        return str(Path(file).absolute().parent if file else Path.cwd())
+
+    def get_template_env(self, *, force_sandboxed: bool = False) -> Any:
+        """The Jinja environment of its templates; `force_sandboxed` is one that renders to text."""
+        return environment_for(self, self.render_template_as_native_obj and not force_sandboxed)
 
     def restriction(self, now: datetime) -> TimeRestriction:
         """The bounds within which the timetable may place runs, as seen at `now`."""

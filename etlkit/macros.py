@@ -1,7 +1,7 @@
 """What templates can call: `{{ macros.ds_add(ds, 7) }}`, and look up: `{{ var.value.airport }}`.
 
-Names and answers are those of Airflow's `macros`: functions on dates written as text, and from Python itself `datetime`,
-`timedelta`, `random`, and what `OPEN_NAMES` lists of `dateutil`, `json`, `time`, `uuid` and `yaml`.
+Names and answers are those of Airflow's `macros`: functions on dates written as text, and from Python itself
+`datetime`, `timedelta`, `random`, and what `OPEN_NAMES` lists of `dateutil`, `json`, `time`, `uuid` and `yaml`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Macros:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    def datetime_diff_for_humans(self, dt: datetime, since: datetime | None = None) -> str:
+    def datetime_diff_for_humans(self, dt: Any, since: Any = None) -> str:
         """How far two instants are apart, in rough words; without `since`, how far from now."""
         return datetime_diff_for_humans(dt, since or self._clock.now())
 

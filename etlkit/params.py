@@ -1,7 +1,7 @@
 """Params: typed values that a run is given when it is triggered.
 
-A DAG names its params with their defaults; a run's conf says otherwise. A `Param` also says what the values may be, as a
-JSON schema, and is checked before a run exists. A plain value is a Param with that default and no rules.
+A DAG names its params with their defaults; a run's conf may say otherwise. A `Param` also says what the values may be,
+as a JSON schema, and is checked before a run exists. A plain value is a Param with that default and no rules.
 
 >>> params = ParamsDict({"airport": "JFK", "days": Param(7, type="integer", minimum=1)})
 >>> run_params(params, conf={"days": 14})
@@ -75,14 +75,14 @@ class Param:
         self.schema = dict(rules if schema is None else schema)
 
     def resolve(self, value: Any = NOTSET) -> Any:
-        """`value`, or the default if none is given; ParamValidationError if it is against the rules, or there is none."""
-        if value is NOTSET:
-            value = self.value
+        """`value`, else the default; ParamValidationError if that is against the rules, or there is none."""
+        value = self.value if value is NOTSET else checked_json(value)
         if value is NOTSET:
             raise ParamValidationError("has no default, so it needs a value: give it in the run's conf")
-        if not self._obviously_right(value):
-            for reason in self._refusals(checked_json(value)):
-                raise ParamValidationError(f"cannot be {_short(repr(value))}: {reason}")
+        rules = self.schema.keys() - NOTES
+        # Loading jsonschema takes a while: a Param with no other rule than its type can do without.
+        if rules and not (rules == {"type"} and self._is_of_type(value)):
+            self._validate(value)
         return value
 
     @property
@@ -90,20 +90,17 @@ class Param:
         """Whether it has a default other than None."""
         return self.value is not NOTSET and self.value is not None
 
-    def _obviously_right(self, value: Any) -> bool:
-        """Whether the value is simple and its type the only rule: loading jsonschema for that would take longest of all."""
-        types = self.schema.get("type", [])
-        allowed = [JSON_TYPES.get(name) for name in ([types] if isinstance(types, str) else types)]
-        return self.schema.keys() <= NOTES | {"type"} and type(value) in (allowed or SCALARS) and type(value) in SCALARS
+    def _is_of_type(self, value: Any) -> bool:
+        types = self.schema["type"]
+        return type(value) in [JSON_TYPES.get(name) for name in ([types] if isinstance(types, str) else types)]
 
-    def _refusals(self, value: Any) -> Iterator[str]:
-        """What is wrong with a value, the most telling thing first."""
+    def _validate(self, value: Any) -> None:
         from jsonschema.exceptions import best_match
 
         error = best_match(self._validator.iter_errors(value))
         if error is not None:
             inside = f" (at {error.json_path})" if error.absolute_path else ""
-            yield _short(error.message) + inside
+            raise ParamValidationError(f"cannot be {_short(repr(value))}: {_short(error.message)}{inside}")
 
     @cached_property
     def _validator(self) -> Any:
@@ -167,10 +164,7 @@ class ParamsDict(MutableMapping[str, Any]):
 
     def __init__(self, params: Mapping[str, Any] | None = None) -> None:
         self._params: dict[str, Param] = {}
-        if isinstance(params, ParamsDict):
-            self._params.update(params._params)
-        elif params:
-            self._params.update({name: self._checked(name, lambda p=param: as_param(p)) for name, param in params.items()})
+        self.update(params or {})
 
     def get_param(self, name: str) -> Param:
         """The Param itself."""
@@ -189,6 +183,10 @@ class ParamsDict(MutableMapping[str, Any]):
             except ParamValidationError:
                 values[name] = None
         return values
+
+    def update(self, other: Any = (), /, **named: Any) -> None:
+        """Set several; those of another ParamsDict bring their rules with them."""
+        super().update(other._params if isinstance(other, ParamsDict) else other, **named)
 
     def __getitem__(self, name: str) -> Any:
         param = self._params[name]
@@ -239,7 +237,6 @@ def run_params(*levels: Mapping[str, Any], conf: Mapping[str, Any] | None = None
     if not any(levels):
         return dict(conf or {})
     params = ParamsDict()
-    for level in levels:
-        params._params.update(ParamsDict(level)._params)
-    params.update(conf or {})
+    for level in (*levels, conf or {}):
+        params.update(level)
     return params.validate()

@@ -1,9 +1,9 @@
 """The Jinja environment in which templates are rendered: sandboxed, strict and lazy.
 
-- *Sandboxed*: a template is text, and text may come from elsewhere. It can read what its task is told and call Airflow's
-  macros; it cannot reach Python's internals (`__class__`), private attributes, files or processes.
+- *Sandboxed*: a template is text, and text may come from elsewhere. It can read what its task is told and call
+  Airflow's macros; it cannot reach Python's internals (`__class__`), private attributes, files or processes.
 - *Strict*: a name that does not exist is an error, not an empty string.
-- *Lazy*: a value of the context is worked out when a template uses it, so the names that cost a query cost nothing else.
+- *Lazy*: a value of the context is worked out when a template uses it: some of them cost a query.
 
 >>> render(make_environment().compiled("{{ ds | replace('-', '/') }}"), {"ds": "2013-01-31"})
 '2013/01/31'
@@ -102,7 +102,7 @@ class LazyTemplate(jinja2.Template):
     """A template whose contexts are lazy, also those of what it includes and imports."""
 
     def new_context(self, vars: Any = None, shared: bool = False, locals: Mapping[str, Any] | None = None) -> Context:
-        names = vars or {} if shared else ChainMap(vars or {}, self.globals)  # type: ignore[arg-type]
+        names = vars or {} if shared else ChainMap(vars or {}, self.globals)
         return lazy_context(self.environment, self.name, self.blocks, names, locals)
 
 
@@ -161,7 +161,8 @@ def _opened_by(obj: Any, value: Any) -> bool:
     """Whether `value` is a module that templates are meant to have, or part of a module that they have been given."""
     if not isinstance(value, ModuleType):
         return False
-    return value.__name__ in OPEN_NAMES or (isinstance(obj, ModuleType) and value.__name__.startswith(f"{obj.__name__}."))
+    part_of_it = isinstance(obj, ModuleType) and value.__name__.startswith(f"{obj.__name__}.")
+    return part_of_it or value.__name__ in OPEN_NAMES
 
 
 def make_environment(
