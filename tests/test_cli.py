@@ -223,9 +223,9 @@ def test_a_table_on_a_terminal_fits_its_width(weather, monkeypatch):
     assert "\x1b[31m" in coloured
     monkeypatch.setenv("NO_COLOR", "1")
     plain = tables.as_table(rows)
-    assert "\x1b[31m" not in plain
+    assert "\x1b" not in plain
     assert "failed" in plain
-    assert max(len(re.sub(r"\x1b\[\d*m", "", line)) for line in plain.splitlines()) <= 60
+    assert max(map(len, plain.splitlines())) <= 60
 
 
 def test_the_dag_folder_may_be_named_and_so_may_one_file(etlkit, tmp_path):
@@ -623,7 +623,7 @@ def test_ctrl_c_lets_the_task_that_is_running_end(small):
 def test_backfills_are_listed_and_those_of_the_past_cannot_be_changed(small):
     small.json("dags", "backfill", "small", *DATES)
     (row,) = small.json("backfill", "list", "--dag-id", "small")
-    assert (row["id"], row["progress"]) == (1, "5 of 5 runs finished (5 success)")
+    assert (row["id"], row["state"], row["success"], row["queued"]) == (1, "complete", 5, 0)
     for command in ("pause", "unpause", "cancel"):
         assert "backfill 1 of DAG 'small' is complete" in small.refused("backfill", command, 1)
         assert "there is no backfill 7" in small.refused("backfill", command, 7)
@@ -645,7 +645,7 @@ def open_backfill(small):
 def test_an_open_backfill_can_be_paused_and_cancelled(small):
     open_backfill(small)
     assert small("backfill", "pause", 1).stdout == "backfill 1 is paused\n"
-    assert small.json("backfill", "list")[0]["is_paused"] is True
+    assert small.json("backfill", "list")[0]["state"] == "paused"
     assert small("backfill", "unpause", 1).stdout == "backfill 1 goes on\n"
     assert small("backfill", "cancel", 1).stdout == "backfill 1 is cancelled; 5 queued runs failed\n"
     assert {run["state"] for run in small.json("dags", "list-runs", "small", "--state", "failed")} == {"failed"}

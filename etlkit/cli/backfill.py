@@ -132,9 +132,16 @@ def list_backfills(dag_id: str | None, output: str) -> None:
     from etlkit.cli.database import existing_store
 
     store = existing_store()
-    names = ("id", "dag_id", "from_date", "to_date", "reprocess_behavior", "is_paused", "completed_at")
     rows = [
-        {**{name: getattr(row, name) for name in names}, "progress": str(backfill_progress(store, row.id))}
+        {
+            "id": row.id,
+            "dag_id": row.dag_id,
+            "from_date": row.from_date,
+            "to_date": row.to_date,
+            "reprocess": row.reprocess_behavior,
+            "state": "complete" if row.completed_at else "paused" if row.is_paused else "open",
+            **backfill_progress(store, row.id)._asdict(),
+        }
         for row in store.backfills(dag_id)
     ]
     show(rows, output, empty="no backfills")

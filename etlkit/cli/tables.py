@@ -6,6 +6,7 @@ A table is drawn on a terminal and fits its width; where the output goes to a fi
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -112,11 +113,11 @@ def as_table(rows: Sequence[Row]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*rows[0], box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(*rows[0], box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for row in rows:
         texts = [cell(value) for value in row.values()]
         table.add_row(*(Text(text, style=STATE_STYLES.get(text, ""), overflow="fold") for text in texts))
-    console = Console()
+    console = Console(color_system=None if os.environ.get("NO_COLOR") else "auto")
     with console.capture() as drawn:
         console.print(table)
     return drawn.get()
@@ -137,13 +138,13 @@ def plain_values(value: Any) -> Any:
 
 
 def cell(value: Any) -> str:
-    """A value as it stands in a table; instants in UTC, to the second."""
+    """A value as it stands in a table; instants in UTC, to the second, and midnight as its date alone."""
     if isinstance(value, (list, tuple)):
         return ", ".join(map(cell, value))
     if isinstance(value, Mapping):
         return json.dumps(plain_values(value), ensure_ascii=False)
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S").removesuffix(" 00:00:00")
     return "" if value is None else str(value)
 
 
