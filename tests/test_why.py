@@ -208,6 +208,9 @@ def test_a_queued_run_behind_as_many_as_may_be():
     world = World(make_dag(tasks=[Do("a", pool="nowhere")], max_active_runs=1), now=at(5))
     runs = [world.trigger(logical_date=at(day)) for day in (1, 2, 3)]
     assert the_only(ask(world, run=runs[0]), "next_pass").text.startswith("nothing holds it")
+    assert the_only(ask(world, run=runs[1]), "max_active_runs").text == (
+        "the DAG's max_active_runs is 1: none running, and 1 queued before it"
+    )
     world.tick()
     assert the_only(ask(world, run=runs[1]), "max_active_runs").text == (
         f"the DAG's max_active_runs is 1: {runs[0].run_id} running"
@@ -432,6 +435,14 @@ def test_a_pool_with_too_few_slots_left():
     assert "has 1 of 2 slots free and it needs 2" in the_only(ask(world, "b"), "pool_full").text
 
 
+def test_a_pool_with_just_enough_slots_left_does_not_hold():
+    world = in_pool(Do("a", pool="small", priority_weight=9), Do("b", priority_weight=8), Do("c", pool="small"))
+    assert the_only(ask(world, "c"), "executor")
+    world.restart(HandExecutor(slots=2))
+    assert [holder.task_id for holder in world.tick().store.slot_holders()] == ["a", "b"]
+    assert the_only(ask(world, "c"), "next_pass").text.startswith("it is ready; it goes when the executor has a slot")
+
+
 def test_as_many_tasks_of_a_run_as_may_be():
     tasks = [Do("a", priority_weight=9), Do("b")]
     world = waiting_world(*tasks, max_active_tasks=1, executor=HandExecutor())
@@ -456,11 +467,6 @@ def test_as_many_tasks_of_all_dags_as_may_be():
     world.tick()
     blocker = the_only(ask(world, "a", second, dag_id="two", parallelism=1), "parallelism")
     assert blocker.text == f"[core] parallelism of 1 is reached by one.a in {first.run_id}"
-
-
-def test_an_executor_without_a_free_slot():
-    world = waiting_world(Do("a", priority_weight=9), Do("b"), executor=HandExecutor(slots=1))
-    assert the_only(ask(world, "b"), "next_pass").text.startswith("it is ready; it goes when the executor has a slot")
 
 
 def test_an_executor_that_has_not_begun():
@@ -492,10 +498,10 @@ def test_a_sensor_between_two_looks():
     assert blocker.until == world.scheduler.next_event() == at(5, 3)
 
 
-@pytest.mark.parametrize("error", [BROKEN, AirflowRescheduleException(at(5, 3))])
-def test_a_delay_that_is_over_needs_a_pass(error):
-    world = waiting_world(Do("a", error, retries=1, retry_delay=60))
-    world.clock.jump(at(5, 4))
+@pytest.mark.parametrize("error, over", [(BROKEN, at(5, 1)), (AirflowRescheduleException(at(5, 3)), at(5, 3))])
+def test_a_delay_that_is_over_needs_a_pass(error, over):
+    world = waiting_world(Do("a", error, retries=1, retry_delay=HOUR))
+    world.clock.jump(over)
     the_only(ask(world, "a"), "next_pass")
 
 
