@@ -29,7 +29,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from etlkit import xcom
@@ -54,6 +54,9 @@ log = logging.getLogger("etlkit.task")
 _process_token = uuid.uuid4().hex[:12]
 _attempts = itertools.count(1)
 
+
+SHORTEST_WAIT = timedelta(seconds=1)
+"""Until a sensor that wants to go on at once does so: else it would for ever, within one instant."""
 
 @dataclass(slots=True)
 class Work:
@@ -174,7 +177,7 @@ class TaskRunner:
             if task.execution_timeout is not None and self.clock.now() - context.ti.start_date > task.execution_timeout:
                 raise time_out(task)
             return Outcome(SUCCESS, value)
-        except (Exception, SystemExit, KeyboardInterrupt) as error:
+        except BaseException as error:  # whatever a task raises ends the task, and not the scheduler
             outcome = outcome_of(error)
             if outcome.error is not None:
                 log.error("%s", masker.format_exception(without_our_frames(error)).rstrip())
@@ -202,6 +205,8 @@ class TaskRunner:
             held = self.store.finish_attempt(
                 work.task_pk,
                 try_number=work.try_number,
+        if since is not None and not_before is not None and not_before <= now:
+            not_before = now + SHORTEST_WAIT
                 token=work.token,
                 state=state,
                 now=now,
@@ -266,7 +271,7 @@ def run_callbacks(callbacks: Sequence[Callback], context: Mapping[str, Any]) -> 
     for callback in callbacks:
         try:
             callback(context)
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("callback %s failed; the task's state stays", getattr(callback, "__name__", callback))
 
 
