@@ -169,9 +169,9 @@ def _arrow(axes: Axes, places: Sequence[Point], width: float, label: str | None)
     edge = Path(points[:-1], codes[:-1])  # it ends where the last box begins
     axes.add_patch(FancyArrowPatch(path=edge, arrowstyle="-|>", mutation_scale=11, color=SOFT, lw=1.2))
     if label:
-        middle = (points[1][0], (points[0][1] + points[3][1]) / 2)
+        x, y = points[1][0], (points[0][1] + points[3][1]) / 2
         clear = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        axes.text(*middle, label, ha="center", va="center", color=SOFT, size=7, bbox=clear)
+        axes.text(x, y, label, ha="center", va="center", color=SOFT, size=7, bbox=clear)
 
 
 def _graph_in_words(dag: DAG, layers: Sequence[Sequence[str]]) -> str:

@@ -5,8 +5,8 @@
     load       merges that into the table `daily_weather`: one row per airport and date
 
 Every task can be run again without harm. `merge` keeps one row per key, the newest, so a reading that arrives twice
-counts once, and a day that is loaded twice changes nothing. What tasks hand to each other is small: the rows stay in the
-warehouse.
+counts once, and a day that is loaded twice changes nothing. What tasks hand to each other is small: the readings stay
+in the warehouse.
 """
 
 from datetime import timedelta
