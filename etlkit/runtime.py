@@ -51,12 +51,12 @@ from etlkit.store import RunRow, Store, this_process
 
 log = logging.getLogger("etlkit.task")
 
+SHORTEST_WAIT = timedelta(seconds=1)
+"""Until a sensor that wants to go on at once does so: else it would for ever, within one instant."""
+
 _process_token = uuid.uuid4().hex[:12]
 _attempts = itertools.count(1)
 
-
-SHORTEST_WAIT = timedelta(seconds=1)
-"""Until a sensor that wants to go on at once does so: else it would for ever, within one instant."""
 
 @dataclass(slots=True)
 class Work:
@@ -200,13 +200,13 @@ class TaskRunner:
             not_before = now + work.task.next_retry_delay(work.try_number)
         error_line = one_line(outcome.error) if outcome.error is not None else None
         since = ti.first_start_date if state == UP_FOR_RESCHEDULE else None
+        if since is not None and not_before is not None and not_before <= now:
+            not_before = now + SHORTEST_WAIT
         ti.state, ti.end_date = state, now
         with self.store.transaction():
             held = self.store.finish_attempt(
                 work.task_pk,
                 try_number=work.try_number,
-        if since is not None and not_before is not None and not_before <= now:
-            not_before = now + SHORTEST_WAIT
                 token=work.token,
                 state=state,
                 now=now,
