@@ -131,6 +131,12 @@ class ActiveRun:
         """A branch or short circuit decided against these tasks."""
         self.ruled_out.update(self.index.position[task_id] for task_id in task_ids if task_id in self.index.position)
 
+    def waits_for(self, work: Work, position: int) -> bool:
+        """Whether `work` is the attempt that the task at `position` is at, and not one from before a clear."""
+        task, state = self.tasks[position], self.frontier.states[position]
+        begins = state == QUEUED and task.rescheduled_since is None
+        return state in ACTIVE and work.try_number == task.try_number + begins
+
     def work(self, position: int) -> Work:
         """The next attempt of a task: a new try, or the same one if a sensor goes on."""
         task = self.tasks[position]
@@ -166,7 +172,7 @@ class Scheduler:
     _timed_out: set[int]
     _paths: dict[int, tuple[str | None, ...]]
     _events: list[TaskEvent | RunEvent]
-    _finished: list[tuple[ActiveRun, str]]
+    _finished: list[tuple[ActiveRun, str, str]]
 
     def __init__(
         self,
@@ -183,7 +189,7 @@ class Scheduler:
         self.listeners = Listeners(listeners)
         self.parallelism = conf.get("core", "parallelism") if parallelism is None else parallelism
         self.dags: dict[str, ScheduledDag] = {}
-        self._stale = True
+        self._stale, self._cut_short = True, False
         self._forget()
         executor.start(self.runner)
 
@@ -260,12 +266,19 @@ class Scheduler:
         if self.store.changed_elsewhere() or self._stale:
             self._reload(now)
         changes = self._changes
-        for work in self._pass(now) if self._has_work(now) else ():
-            self.executor.submit(work)
-        for result in self.executor.poll():
-            self._collect(result)
-        if self._events or self._finished or self.listeners:
+        try:
+            for work in self._pass(now) if self._has_work(now) else ():
+                self.executor.submit(work)
             self._publish(now)
+            for result in self.executor.poll():
+                self._collect(result)
+        except BaseException:
+            # Such as Ctrl-C: what an executor in this process was at is lost, and only the database knows what holds.
+            self._stale, self._cut_short = True, self.executor.in_process
+            raise
+        self._publish(now)
+        if self.listeners:
+            self.listeners.on_tick(now)
         return self._changes != changes
 
     def _has_work(self, now: datetime) -> bool:
@@ -289,7 +302,7 @@ class Scheduler:
                 works = self._enqueue(now)
                 self.store.set_task_states(self._paths, now)
                 if self.executor.in_process:
-                    works = [begun for work in works if (begun := self.runner.begin(work)) is not None]
+                    works = self._begin(works)
                 self._finish_runs(now)
             self._paths.clear()
             return works
@@ -305,6 +318,8 @@ class Scheduler:
 
     def _publish(self, now: datetime) -> None:
         """Tell listeners and run the DAG callbacks of what was committed."""
+        if not (self._events or self._finished):
+            return
         events, finished = self._events, self._finished
         self._events, self._finished = [], []
         for event in events:
@@ -312,13 +327,11 @@ class Scheduler:
                 self.listeners.on_task(event)
             else:
                 self.listeners.on_run(event)
-        if self.listeners:
-            self.listeners.on_tick(now)
-        for run, state in finished:
+        for run, state, reason in finished:
             callbacks = run.dag.on_failure_callback if state == FAILED else run.dag.on_success_callback
             if callbacks:
                 row = run.row._replace(state=state, end_date=now)
-                context = {**row._asdict(), "dag": run.dag, "dag_run": DagRun(row), "reason": state}
+                context = {**row._asdict(), "dag": run.dag, "dag_run": DagRun(row), "reason": reason}
                 run_callbacks(callbacks, context)
 
     # --- 1: due runs ---
@@ -468,10 +481,12 @@ class Scheduler:
         """Trigger rules, and all that follows from them, in the runs in which something changed."""
         touched = self._touched
         self._touched = {}
+        settled_in = []
         for run in touched.values():
             if run.row.id not in self._active or self._is_held(run):
                 continue
             candidates, run.candidates = run.candidates, []
+            still_open = run.open
             if run.failed_fast:
                 candidates += self._fail_fast(run, now)
             if run.ruled_out:
@@ -480,10 +495,14 @@ class Scheduler:
             for position, state in settled:
                 self._note(run, position, None, state, now, self._rule_in_words(run, position))
                 run.open -= 1
+            if run.open < still_open:
+                settled_in.append(run)
             for position in runnable:
                 self._make_ready_unless_held_by_past(run, position, now)
             if not run.open:
                 self._done.add(run.row.id)
+        for run in settled_in:  # looked at in the next pass, when this one is written down
+            self._touch_next_runs(run)
 
     def _fail_fast(self, run: ActiveRun, now: datetime) -> list[int]:
         """A task of a `fail_fast` DAG failed: end all others but teardowns; the positions that this may decide."""
@@ -525,7 +544,6 @@ class Scheduler:
             self._slots.give_back(run, position)
         self._note(run, position, old, state, now, reason)
         run.open -= 1
-        self._touch_next_runs(run)
         if not run.open:
             self._done.add(run.row.id)
         return list(run.frontier.finish(position, state))
@@ -541,25 +559,35 @@ class Scheduler:
             works.append(run.work(position))
         return works
 
+    def _begin(self, works: list[Work]) -> list[Work]:
+        """Begin attempts that an executor in this process makes at once; those that are to be made."""
+        begun = [work for work in works if self.runner.begin(work) is not None]
+        for work in begun if self.listeners else ():
+            self._attempt_event(work, QUEUED, RUNNING, work.start)
+        return begun
+
     # --- 6: finished runs ---
 
     def _finish_runs(self, now: datetime) -> None:
         for run_pk in sorted(self._done):
             run = self._active.get(run_pk)
             if run is not None and not run.open:
-                timed_out = run_pk in self._timed_out
-                self._finish_run(run, "failed" if timed_out else run.frontier.run_state() or "failed", now)
+                state = run.frontier.run_state() or FAILED
+                reason = "success" if state == SUCCESS else "task_failure"
+                if run_pk in self._timed_out:
+                    state, reason = FAILED, "timed_out"
+                self._finish_run(run, state, reason, now)
         self._done.clear()
 
-    def _finish_run(self, run: ActiveRun, state: str, now: datetime) -> None:
+    def _finish_run(self, run: ActiveRun, state: str, reason: str, now: datetime) -> None:
         self.store.set_run_state(run.row.id, "running", state, now)
-        self._run_event(run.row, "running", state, now)
+        self._run_event(run.row, "running", state, now, "" if reason == state else reason)
         self._touch_next_runs(run)
         del self._active[run.row.id], run.entry.runs[run.row.id]
         queue = self._queue_for(run.row)
         queue.running -= 1
         self._look_at_queue(run.row)
-        self._finished.append((run, state))
+        self._finished.append((run, state, reason))
         self._timed_out.discard(run.row.id)
         if run.row.backfill_id is not None and not queue.active:
             self.store.complete_backfill(run.row.backfill_id, now)
@@ -572,21 +600,19 @@ class Scheduler:
     def _collect(self, result: Result) -> None:
         """Note how an attempt ended; the runtime has already written it down."""
         run = self._active.get(result.work.run.id)
-        if result.state is None or run is None:
-            # It was cleared, timed out or taken over while it ran: read again what holds now.
-            self._stale = True
-            self._changes += 1
-            return
-        position = run.index.position[result.work.task.task_id]
-        if run.frontier.states[position] not in ACTIVE:
-            return  # read from the database already
+        position = None if run is None else run.index.position.get(result.work.task.task_id)
         self._changes += 1
+        if result.state is None or run is None or position is None:
+            # It was cleared, timed out, taken over or taken out of its DAG while it ran: read again what holds now.
+            self._stale = True
+            return
+        if not run.waits_for(result.work, position):
+            return  # read from the database already
         self._slots.give_back(run, position)
         if self.listeners:
-            self._task_event(run, position, QUEUED, RUNNING, result.start, "", result.work.try_number)
-            self._task_event(
-                run, position, RUNNING, result.state, result.end, result.error or "", result.work.try_number
-            )
+            if not self.executor.in_process:
+                self._attempt_event(result.work, QUEUED, RUNNING, result.start)
+            self._attempt_event(result.work, RUNNING, result.state, result.end, result.error or "")
         if result.not_before is None:
             self._ended(run, position, result)
         else:
@@ -640,6 +666,9 @@ class Scheduler:
 
     def _reload(self, now: datetime) -> None:
         """Read from the database all that is open; what was in memory before is forgotten."""
+        if self._cut_short:
+            self._cut_short = False
+            self.recover()
         events, finished = self._events, self._finished
         self._forget()
         self._events, self._finished = events, finished
@@ -672,25 +701,14 @@ class Scheduler:
         self._paths[pk] = (*self._paths.get(pk, (old,)), new)
         self._changes += 1
         if self.listeners:
-            task = run.tasks[position]
-            begins = new in (SCHEDULED, QUEUED) and task.rescheduled_since is None
-            self._task_event(run, position, old, new, now, reason, task.try_number + begins)
+            task, row = run.tasks[position], run.row
+            try_number = task.try_number + (new in (SCHEDULED, QUEUED) and task.rescheduled_since is None)
+            key = (row.dag_id, row.run_id, task.task_id, task.map_index, try_number)
+            self._events.append(TaskEvent(now, *key, old, new, reason))
 
-    def _task_event(
-        self,
-        run: ActiveRun,
-        position: int,
-        old: str | None,
-        new: str,
-        at: datetime | None,
-        reason: str,
-        try_number: int,
-    ) -> None:
-        task = run.tasks[position]
+    def _attempt_event(self, work: Work, old: str, new: str, at: datetime | None, reason: str = "") -> None:
         assert at is not None
-        self._events.append(
-            TaskEvent(at, run.row.dag_id, run.row.run_id, task.task_id, task.map_index, try_number, old, new, reason)
-        )
+        self._events.append(TaskEvent(at, *work.log_key, old, new, reason))
 
     def _run_event(self, run: RunRow, old: str | None, new: str, now: datetime, reason: str = "") -> None:
         self._changes += 1
