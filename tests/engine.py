@@ -11,6 +11,7 @@ from etlkit.executors.base import Executor
 from etlkit.executors.sequential import SequentialExecutor
 from etlkit.runs import clear_run, trigger_run
 from etlkit.scheduler import Scheduler
+from etlkit.sensors.base import BaseSensorOperator
 from etlkit.store import Store
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
@@ -39,6 +40,19 @@ class Do(BaseOperator):
         if isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException)):
             raise step
         return step(context) if callable(step) else step
+
+
+class Poke(BaseSensorOperator):
+    """A sensor that asks a function of the present instant, and notes when it was asked."""
+
+    def __init__(self, task_id, question, **kwargs):
+        self.question, self.pokes = question, []
+        super().__init__(task_id=task_id, **kwargs)
+
+    def poke(self, context):
+        now = context["clock"].now()
+        self.pokes.append(now)
+        return self.question(now)
 
 
 def make_dag(dag_id="d", edges="", *, tasks=(), start_date=START, **kwargs):

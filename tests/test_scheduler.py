@@ -1,6 +1,7 @@
 """The scheduler with its real parts, on a simulated clock: which runs it makes, and what becomes of their tasks."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -8,15 +9,17 @@ import pytest
 from etlkit.dag import DAG
 from etlkit.errors import (
     AirflowFailException,
+    AirflowRescheduleException,
     AirflowSkipException,
     DagNotFound,
     DownstreamTasksSkipped,
     DuplicateDagIdFound,
+    MetadataError,
 )
 from etlkit.events import Listener, RunEvent
-from etlkit.scheduler import Scheduler
+from etlkit.frontier import Frontier
 from etlkit.timetables import CronTriggerTimetable
-from tests.engine import DAY, HOUR, MINUTE, SECOND, Do, HandExecutor, World, at, make_dag, run_once
+from tests.engine import DAY, HOUR, MINUTE, SECOND, Do, HandExecutor, Poke, World, at, make_dag, run_once
 
 # --- runs: which, and when --------------------------------------------------------------------------------------------
 
@@ -444,14 +447,14 @@ def test_the_delays_of_a_back_off_double_up_to_their_bound():
     )
     world = run_once(make_dag(tasks=[flaky]))
     moments = [moment for moment, _ in world.story("running")]
-    assert [(b - a) / MINUTE for a, b in zip(moments, moments[1:], strict=False)] == [1, 2, 4, 5, 5]
+    assert [(b - a) / MINUTE for a, b in pairwise(moments)] == [1, 2, 4, 5, 5]
     assert (world.states(), world.tries()) == ({"flaky": "failed"}, {"flaky": 6})
 
 
 def test_a_back_off_may_multiply_by_another_number():
     flaky = Do("flaky", ValueError, retries=3, retry_delay=MINUTE, retry_exponential_backoff=3)
     moments = [moment for moment, _ in run_once(make_dag(tasks=[flaky])).story("running")]
-    assert [(b - a) / MINUTE for a, b in zip(moments, moments[1:], strict=False)] == [1, 3, 9]
+    assert [(b - a) / MINUTE for a, b in pairwise(moments)] == [1, 3, 9]
 
 
 def test_a_retry_without_delay_is_made_in_the_same_instant():
@@ -697,3 +700,546 @@ def test_fail_fast_holds_for_a_new_scheduler_too():
     hands.end("bad")
     world.restart()
     assert world.run_until(at(2)).states() == {"bad": "failed", "other": "skipped"}
+
+
+# --- who goes first ---------------------------------------------------------------------------------------------------
+
+
+def test_weights_decide_the_order_and_what_hangs_on_a_task_adds_to_it():
+    world = run_once(make_dag(edges="short, long1 >> long2 >> long3", tasks=[Do("urgent", priority_weight=9)]))
+    assert world.order() == ["urgent", "long1", "long2", "short", "long3"]
+
+
+@pytest.mark.parametrize(("rule", "order"), [("absolute", "bca"), ("upstream", "bca"), ("downstream", "abc")])
+def test_weight_rules(rule, order):
+    kwargs = {"weight_rule": rule}
+    dag = make_dag(
+        edges="a >> a2 >> a3, b, c",
+        tasks=[Do("a", **kwargs), Do("b", priority_weight=3, **kwargs), Do("c", priority_weight=2, **kwargs)],
+    )
+    assert [name for name in run_once(dag).order() if name in "abc"] == list(order)
+
+
+def test_the_older_run_goes_first_among_equals():
+    world = World(make_dag(edges="a", schedule="@daily", catchup=True, max_active_runs=5), now=at(4)).run_until(at(4))
+    assert [run.end_date for run in world.runs()] == [at(4)] * 3
+    runs = [
+        event.run_id for event in world.trace.events if getattr(event, "task_id", "") == "a" and event.new == "running"
+    ]
+    assert runs == [run.run_id for run in world.runs()]
+
+
+def test_parallelism_bounds_what_is_active_over_all_dags():
+    hands = HandExecutor()
+    world = World(make_dag("one", "a, b, c"), make_dag("two", "a, b, c"), executor=hands, parallelism=4)
+    world.trigger("one")
+    world.trigger("two")
+    sizes = []
+    while world.tick().executor.held:
+        sizes.append(len(hands.held))
+        hands.end(hands.tasks[0])
+    assert max(sizes) == 4
+    assert {run.state for run in [*world.runs("one"), *world.runs("two")]} == {"success"}
+
+
+def test_max_active_tasks_bounds_each_run():
+    hands = HandExecutor()
+    dag = make_dag(edges="a, b, c", schedule="@daily", catchup=True, max_active_tasks=2)
+    world = World(dag, now=at(3), executor=hands)
+    world.tick()
+    assert [key[1:] for key in hands.held] == [(run.run_id, task) for run in world.runs() for task in "ab"]
+    del world
+    while hands.held:
+        hands.end("a")
+        hands.end("b")
+        hands.end("c")
+
+
+def test_max_active_tis_per_dag_bounds_a_task_over_all_runs():
+    hands = HandExecutor()
+    dag = make_dag(tasks=[Do("one_at_a_time", max_active_tis_per_dag=1), Do("free")], schedule="@daily", catchup=True)
+    world = World(dag, now=at(4), executor=hands)
+    days = []
+    while world.tick().executor.held:
+        days.append(sum(task == "one_at_a_time" for task in hands.tasks))
+        hands.end()
+    assert days == [1, 1, 1]
+
+
+def test_a_task_held_up_by_its_own_limit_does_not_block_its_run():
+    """The one that steps aside for a limit of its own leaves the slot of its run to the next in line."""
+    hands = HandExecutor()
+    tasks = [Do("x", max_active_tis_per_dag=1, priority_weight=5), Do("y"), Do("z", priority_weight=9)]
+    dag = make_dag(tasks=tasks, schedule="@daily", catchup=True, max_active_tasks=1)
+    world = World(dag, now=at(3), executor=hands)
+    world.tick()
+    assert hands.tasks == ["z", "z"]
+    hands.end()
+    world.tick()
+    assert hands.tasks == ["x", "y"]
+
+
+def test_a_pool_gives_out_its_slots_and_no_more():
+    hands = HandExecutor()
+    tasks = [Do("big", pool="narrow", pool_slots=2, priority_weight=9), *(Do(f"t{n}", pool="narrow") for n in range(3))]
+    world = World(make_dag(tasks=[*tasks, Do("elsewhere")]), executor=hands)
+    with world.store.transaction():
+        world.store.set_pool("narrow", 2)
+    world.trigger()
+    world.tick()
+    assert sorted(hands.tasks) == ["big", "elsewhere"]
+    hands.end("big")
+    assert sorted(world.tick().executor.tasks) == ["elsewhere", "t0", "t1"]
+
+
+def test_a_task_that_is_too_big_for_what_is_free_lets_smaller_ones_pass():
+    hands = HandExecutor()
+    tasks = [
+        Do("first", pool="p", priority_weight=9),
+        Do("big", pool="p", pool_slots=2, priority_weight=5),
+        Do("small", pool="p"),
+    ]
+    world = World(make_dag(tasks=tasks), executor=hands)
+    with world.store.transaction():
+        world.store.set_pool("p", 2)
+    world.trigger()
+    assert world.tick().executor.tasks == ["first", "small"]
+    hands.end()
+    assert world.tick().executor.tasks == ["big"]
+
+
+def test_a_task_of_an_unknown_pool_waits_until_there_is_one():
+    world = World(make_dag(tasks=[Do("a", pool="nowhere"), Do("b")]))
+    world.trigger()
+    assert world.run_until(at(2)).states() == {"a": "scheduled", "b": "success"}
+    with world.store.transaction():
+        world.store.set_pool("nowhere", 1)
+    assert world.run_until(at(2)).states() == {"a": "success", "b": "success"}
+
+
+def test_priority_counts_between_pools_too():
+    world = World(make_dag(tasks=[Do("low", pool="p"), Do("high", priority_weight=9)]))
+    with world.store.transaction():
+        world.store.set_pool("p", 5)
+    world.trigger()
+    assert world.run_until(at(2)).order() == ["high", "low"]
+
+
+def test_a_pool_that_grows_lets_the_next_in():
+    hands = HandExecutor()
+    world = World(make_dag(tasks=[Do(f"t{n}", pool="p") for n in range(3)]), executor=hands)
+    with world.store.transaction():
+        world.store.set_pool("p", 1)
+    world.trigger()
+    assert world.tick().executor.tasks == ["t0"]
+    with world.store.transaction():
+        world.store.set_pool("p", 2)
+    assert world.tick().executor.tasks == ["t0", "t1"]
+
+
+# --- the run before ---------------------------------------------------------------------------------------------------
+
+
+def daily_with_past(*tasks, edges="", **kwargs):
+    return make_dag(edges=edges, tasks=tasks, schedule="@daily", catchup=True, **kwargs)
+
+
+def fails_on(*days):
+    def step(context):
+        if context["logical_date"].day in days:
+            raise ValueError("no data")
+
+    return step
+
+
+def skips_on(*days):
+    def step(context):
+        if context["logical_date"].day in days:
+            raise AirflowSkipException("nothing new")
+
+    return step
+
+
+def by_day(world, task_id):
+    return {run.logical_date.day: world.states(run).get(task_id, "none") for run in world.runs()}
+
+
+def test_a_task_that_depends_on_past_waits_for_ever_behind_a_failure():
+    world = World(daily_with_past(Do("a", fails_on(3), depends_on_past=True), edges="a >> b"), now=at(6)).run_until(
+        at(6)
+    )
+    assert by_day(world, "a") == {1: "success", 2: "success", 3: "failed", 4: None, 5: None}
+    assert [run.state for run in world.runs()] == ["success", "success", "failed", "running", "running"]
+
+
+def test_clearing_the_failure_lets_the_later_runs_go():
+    bad = [3]
+    task = Do("a", lambda context: fails_on(*bad)(context), depends_on_past=True)
+    world = World(daily_with_past(task), now=at(6)).run_until(at(6))
+    bad.clear()
+    world.clear(world.runs()[2])
+    world.run_until(at(6))
+    assert set(by_day(world, "a").values()) == {"success"}
+    assert [moment for moment, _ in world.story("running")] == [at(6)] * 6
+
+
+def test_depends_on_past_runs_one_day_after_the_other():
+    hands = HandExecutor()
+    world = World(daily_with_past(Do("a", depends_on_past=True)), now=at(4), executor=hands)
+    seen = []
+    while world.tick().executor.held:
+        seen.append([key[1] for key in hands.held])
+        hands.end()
+    assert seen == [[run.run_id] for run in world.runs()]
+
+
+def test_a_skipped_past_is_good_enough():
+    hands = HandExecutor()
+    tasks = [Do("skip", AirflowSkipException), Do("a", depends_on_past=True), Do("slow")]
+    world = World(daily_with_past(*tasks, edges="skip >> a", max_active_runs=2), now=at(3), executor=hands)
+    world.tick()
+    hands.end("skip")
+    world.tick()
+    assert by_day(world, "a") == {1: "skipped", 2: "skipped"}
+
+
+def test_a_past_that_was_skipped_by_its_rule_frees_the_next_run_at_once():
+    hands = HandExecutor()
+    first_only = Do("skip", skips_on(1))
+    tasks = [first_only, Do("a", depends_on_past=True), Do("slow")]
+    world = World(daily_with_past(*tasks, edges="skip >> a"), now=at(3), executor=hands)
+    world.tick()
+    second = world.runs()[1].run_id
+    hands.ended.append(hands.runner.run(hands.held.pop(("d", second, "skip"))))
+    assert "a" not in world.tick().executor.tasks
+    hands.end("skip")
+    world.tick()
+    assert by_day(world, "a") == {1: "skipped", 2: "queued"}
+
+
+def test_wait_for_downstream_waits_for_what_is_directly_below():
+    hands = HandExecutor()
+    world = World(daily_with_past(Do("a", wait_for_downstream=True), edges="a >> b >> c"), now=at(3), executor=hands)
+    world.tick()
+    seen = []
+    while hands.held:
+        seen.append(sorted((key[1] == world.runs()[1].run_id, key[2]) for key in hands.held))
+        hands.end()
+        world.tick()
+    assert seen == [[(False, "a")], [(False, "b")], [(False, "c"), (True, "a")], [(True, "b")], [(True, "c")]]
+
+
+def test_a_manual_run_counts_as_the_run_before_only_without_catch_up():
+    for catchup, state in ((True, "success"), (False, None)):
+        dag = make_dag(
+            tasks=[Do("a", fails_on(2), depends_on_past=True)], schedule="@daily", catchup=catchup, start_date=at(3)
+        )
+        world = World(dag, now=at(2, 12))
+        world.trigger(logical_date=at(2, 12))
+        world.run_until(at(4))
+        assert by_day(world, "a") == {2: "failed", 3: state}
+
+
+# --- dates of tasks ---------------------------------------------------------------------------------------------------
+
+
+def test_a_task_has_instances_only_between_its_own_dates():
+    tasks = [Do("a"), Do("late", start_date=at(3)), Do("early", end_date=at(2))]
+    world = World(daily_with_past(*tasks, edges="a >> late >> last"), now=at(5)).run_until(at(5))
+    assert by_day(world, "late") == {1: "none", 2: "none", 3: "success", 4: "success"}
+    assert by_day(world, "early") == {1: "success", 2: "success", 3: "none", 4: "none"}
+    assert {run.state for run in world.runs()} == {"success"}
+
+
+def test_a_run_whose_tasks_have_no_instances_succeeds():
+    world = World(daily_with_past(Do("late", start_date=at(9))), now=at(2)).run_until(at(2))
+    assert (world.only_run().state, world.tasks()) == ("success", {})
+
+
+# --- time-outs --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_takes_too_long_fails_and_its_open_tasks_are_skipped():
+    dag = make_dag(edges="a >> b", tasks=[Do("a", ValueError, retries=5, retry_delay=HOUR)], dagrun_timeout=90 * MINUTE)
+    world = run_once(dag)
+    assert (world.states(), world.tries()["a"]) == ({"a": "skipped", "b": "skipped"}, 2)
+    assert (world.only_run().state, world.only_run().end_date) == ("failed", at(1, 1, 30))
+
+
+def test_a_task_that_runs_when_its_run_times_out_is_not_counted():
+    hands = HandExecutor()
+    world = World(make_dag(edges="a >> b", dagrun_timeout=HOUR), executor=hands)
+    world.trigger()
+    world.tick()
+    ((_, work),) = hands.held.items()
+    with world.store.transaction():
+        hands.runner.begin(work)
+    world.clock.jump(at(1, 1))
+    assert world.tick().states() == {"a": "skipped", "b": "skipped"}
+    hands.held.clear()
+    hands.ended.append(hands.runner.carry_out(work))
+    assert world.tick().states() == {"a": "skipped", "b": "skipped"}
+    assert world.only_run().state == "failed"
+
+
+def test_the_time_of_a_run_counts_from_its_start_and_anew_after_a_clear():
+    dag = make_dag(tasks=[Do("a", ValueError, None, retries=1, retry_delay=HOUR)], dagrun_timeout=90 * MINUTE)
+    world = run_once(dag, now=at(1))
+    assert world.only_run().state == "success"
+    world.clock.jump(at(1, year=2014) + DAY)
+    world.clear(world.only_run())
+    assert world.run_until(at(3, year=2014)).only_run().state == "success"
+
+
+def test_a_run_that_succeeds_in_time_is_left_alone():
+    world = run_once(make_dag(edges="a", dagrun_timeout=HOUR))
+    assert (world.only_run().state, world.only_run().end_date) == ("success", at(1))
+
+
+# --- callbacks and listeners ------------------------------------------------------------------------------------------
+
+
+def test_the_callbacks_of_a_run_are_called_once_with_its_end_state():
+    calls = []
+    dag = make_dag(
+        edges="a",
+        on_success_callback=[lambda context: calls.append(("good", context["run_id"], context["reason"]))] * 2,
+        on_failure_callback=lambda context: calls.append(("bad", context["dag_run"].run_id, context["reason"])),
+    )
+    run_id = run_once(dag).only_run().run_id
+    assert calls == [("good", run_id, "success")] * 2
+
+
+@pytest.mark.parametrize(("task", "timeout", "reason"), [(ValueError, None, "task_failure"), (None, HOUR, "timed_out")])
+def test_the_callback_of_a_failed_run_is_told_why(task, timeout, reason):
+    calls = []
+
+    def note(context):
+        calls.append((context["reason"], context["dag_run"].state, context["dag"].dag_id))
+
+    steps = [task] if task else [ValueError]
+    retries = 0 if task else 1
+    dag = make_dag(
+        tasks=[Do("a", *steps, retries=retries, retry_delay=DAY)], on_failure_callback=note, dagrun_timeout=timeout
+    )
+    run_once(dag)
+    assert calls == [(reason, "failed", "d")]
+
+
+def test_the_callback_of_a_run_does_not_wait_for_the_next_task():
+    told = []
+    quick = make_dag("quick", "a", on_success_callback=lambda context: told.append("callback"))
+    slow = make_dag("slow", tasks=[Do("b", lambda context: told.append("next task"))])
+    world = World(quick, slow)
+    world.trigger("quick")
+    world.trigger("slow")
+    world.run_until(at(2))
+    assert told == ["callback", "next task"]
+
+
+def test_a_callback_that_fails_changes_nothing(caplog):
+    def crash(context):
+        raise SystemExit("down with it")
+
+    tasks = [
+        Do("a", on_success_callback=crash, on_execute_callback=crash),
+        Do("b", ValueError, on_failure_callback=crash),
+    ]
+    world = run_once(make_dag(tasks=tasks, on_failure_callback=crash))
+    assert (world.states(), world.only_run().state) == ({"a": "success", "b": "failed"}, "failed")
+    assert caplog.text.count("SystemExit: down with it") == 4
+
+
+class Crash(Listener):
+    def on_task(self, event):
+        raise RuntimeError("the listener is broken")
+
+    on_run = on_tick = on_task
+
+
+def test_a_listener_that_crashes_is_logged_and_the_others_hear_all_the_same(caplog):
+    world = run_once(make_dag(edges="a"), listeners=[Crash()])
+    assert world.only_run().state == "success"
+    assert [event.new for event in world.trace.events if isinstance(event, RunEvent)] == [
+        "running",
+        "success",
+    ]
+    assert "the listener is broken" in caplog.text
+
+
+def test_listeners_hear_every_state_in_order_and_after_it_was_committed():
+    seen = []
+
+    class Reads(Listener):
+        def on_task(self, event):
+            (row,) = world.store.task_instances(world.only_run().id)
+            seen.append((event.old, event.new, event.try_number, row.state))
+
+    flaky = Do("a", ValueError, None, retries=1, retry_delay=MINUTE)
+    world = World(make_dag(tasks=[flaky]), listeners=[Reads()])
+    world.trigger()
+    world.run_until(at(2))
+    assert [step[:3] for step in seen] == [
+        (None, "scheduled", 1),
+        ("scheduled", "queued", 1),
+        ("queued", "running", 1),
+        ("running", "up_for_retry", 1),
+        ("up_for_retry", "scheduled", 2),
+        ("scheduled", "queued", 2),
+        ("queued", "running", 2),
+        ("running", "success", 2),
+    ]
+    assert None not in [row for *_, row in seen]
+
+
+# --- sensors ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_sensor_that_pokes_keeps_its_slot_and_waits_on_the_clock():
+    until = Poke("until", lambda now: now >= at(1, 2), poke_interval=30 * MINUTE)
+    world = run_once(make_dag(edges="until >> after, other", tasks=[until]))
+    assert until.pokes == [at(1), at(1, 0, 30), at(1, 1), at(1, 1, 30), at(1, 2)]
+    assert world.story("success", "after") == [(at(1, 2), "after")]
+    assert world.story("running", "other")[0][0] == at(1, 2)
+
+
+def test_a_sensor_that_reschedules_gives_its_slot_back_and_stays_one_try():
+    until = Poke("until", lambda now: now >= at(1, 2), poke_interval=30 * MINUTE, mode="reschedule")
+    world = run_once(make_dag(edges="until >> after, other", tasks=[until]))
+    assert until.pokes == [at(1), at(1, 0, 30), at(1, 1), at(1, 1, 30), at(1, 2)]
+    assert world.story("running", "other") == [(at(1), "other")]
+    assert (world.tries()["until"], world.states()["after"]) == (1, "success")
+    assert world.story("up_for_reschedule") == [(moment, "until") for moment in until.pokes[:-1]]
+    assert world.store.history(world.only_run().id) == []
+
+
+@pytest.mark.parametrize("mode", ["poke", "reschedule"])
+@pytest.mark.parametrize(("soft_fail", "state"), [(False, "failed"), (True, "skipped")])
+def test_a_sensor_that_waited_long_enough_is_not_tried_again(mode, soft_fail, state):
+    never = Poke(
+        "never", lambda now: False, poke_interval=HOUR, timeout=3 * HOUR, mode=mode, soft_fail=soft_fail, retries=2
+    )
+    world = run_once(make_dag(tasks=[never]))
+    assert (world.states(), world.tries()) == ({"never": state}, {"never": 1})
+    assert world.tasks()["never"].end_date == at(1, 3)
+
+
+def test_the_time_out_of_a_rescheduled_sensor_counts_through_a_restart():
+    never = Poke("never", lambda now: False, poke_interval=HOUR, timeout=3 * HOUR, mode="reschedule")
+    world = World(make_dag(tasks=[never]))
+    world.trigger()
+    world.run_until(at(1, 1, 30))
+    world.restart()
+    assert world.run_until(at(2)).tasks()["never"].end_date == at(1, 3)
+    assert len(never.pokes) == 4
+
+
+def test_the_retry_of_a_sensor_begins_its_time_out_anew():
+    def poke(now):
+        if now == at(1, 1):
+            raise ValueError("the source is down")
+        return False
+
+    sensor = Poke("s", poke, poke_interval=HOUR, timeout=2 * HOUR, mode="reschedule", retries=1, retry_delay=HOUR)
+    world = run_once(make_dag(tasks=[sensor]))
+    assert world.tasks()["s"].end_date == at(1, 4)
+    assert (world.states(), world.tries()) == ({"s": "failed"}, {"s": 2})
+
+
+def test_a_sensor_that_asks_for_this_very_instant_does_not_stop_the_clock():
+    class Eager(Do):
+        def execute(self, context):
+            if context["clock"].now() < at(1, 0, 0, 30):
+                raise AirflowRescheduleException(context["clock"].now())
+
+    world = run_once(make_dag(tasks=[Eager("eager")]))
+    assert world.tasks()["eager"].end_date == at(1, 0, 0, 30)
+
+
+# --- interruptions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_an_interrupt_in_a_task_stops_the_scheduler_and_it_can_go_on(retries):
+    a = Do("a", KeyboardInterrupt, None, retries=retries, retry_delay=0)
+    world = World(make_dag(edges="a >> b, c", tasks=[a]))
+    world.trigger()
+    with pytest.raises(KeyboardInterrupt):
+        world.run_until(at(2))
+    world.run_until(at(2))
+    expected = {"a": "success", "b": "success"} if retries else {"a": "failed", "b": "upstream_failed"}
+    assert world.states() == {**expected, "c": "success"}
+
+
+def test_a_task_that_could_not_be_written_down_is_made_again(monkeypatch):
+    world = World(make_dag(edges="a >> b"))
+    world.trigger()
+    finish, failures = world.store.finish_attempt, iter([MetadataError("the disk is full")])
+
+    def full_once(*args, **kwargs):
+        for error in failures:
+            raise error
+        return finish(*args, **kwargs)
+
+    monkeypatch.setattr(world.store, "finish_attempt", full_once)
+    with pytest.raises(MetadataError, match="disk is full"):
+        world.run_until(at(2))
+    world.run_until(at(2))
+    assert (world.states(), world.tries()) == ({"a": "success", "b": "success"}, {"a": 2, "b": 1})
+
+
+@pytest.mark.parametrize("raised", [SystemExit(3), BaseException("odd"), RecursionError("deep")])
+def test_whatever_a_task_raises_the_scheduler_lives(raised):
+    world = run_once(make_dag(edges="a >> b, c", tasks=[Do("a", raised)]))
+    assert world.states() == {"a": "failed", "b": "upstream_failed", "c": "success"}
+
+
+# --- what a pass costs ------------------------------------------------------------------------------------------------
+
+
+def count_statements(world):
+    """How many statements the database executes from now on: a list that holds the number."""
+    counted = [0]
+
+    def count(_statement):
+        counted[0] += 1
+
+    world.store.cursor.connection.set_trace_callback(count)
+    return counted
+
+
+@pytest.mark.parametrize("shape", ["chain", "wide"])
+def test_statements_per_task_do_not_grow_with_the_dag(shape):
+    def per_task(size):
+        names = [f"t{n}" for n in range(size)]
+        world = World(make_dag(edges=" >> ".join(names) if shape == "chain" else ", ".join(names)))
+        world.trigger()
+        world.scheduler.tick()
+        counted = count_statements(world)
+        world.run_until(at(2))
+        assert world.only_run().state == "success"
+        return counted[0] / size
+
+    assert per_task(1000) == pytest.approx(per_task(10), rel=0.2)
+
+
+def test_statements_per_run_do_not_grow_with_the_days():
+    world = World(make_dag(edges="a >> b >> c", schedule="@daily", catchup=True))
+    world.run_until(at(3))
+    counted = count_statements(world)
+    world.run_until(at(4))
+    one_day = counted[0]
+    world.run_until(at(1, month=6))
+    counted[0] = 0
+    world.run_until(at(2, month=6))
+    assert counted[0] == one_day
+
+
+def test_decisions_per_task_do_not_grow_with_the_dag(monkeypatch):
+    asked = []
+    decide = Frontier.verdict
+    monkeypatch.setattr(Frontier, "verdict", lambda self, i: asked.append(i) or decide(self, i))
+    for size in (10, 300):
+        asked.clear()
+        run_once(make_dag(edges=" >> ".join(f"t{n}" for n in range(size))))
+        assert len(asked) <= 2 * size
