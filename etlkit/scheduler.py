@@ -1,7 +1,7 @@
 """The scheduler: from what is known now to what runs next.
 
-It is an onion. `run_until` owns time: it lets passes happen until nothing more can happen at this instant, then moves the
-clock to the next instant at which something will. `tick` is one pass at one instant:
+It is an onion. `run_until` owns time: it lets passes happen until nothing more can happen at this instant, then moves
+the clock to the next instant at which something will. `tick` is one pass at one instant:
 
 1. `_create_due_runs`     a DAG's next run is due: insert it, with its task instances
 2. `_start_queued_runs`   as many queued runs become running as `max_active_runs` allows
@@ -12,9 +12,9 @@ clock to the next instant at which something will. `tick` is one pass at one ins
 
 These are one transaction. Then the executor is given what was queued, and asked what has ended (`_collect`).
 
-What the scheduler keeps in memory is a cache of the database and nothing more: it can be dropped at any time and is built
-anew by `_reload`, which is also how a scheduler starts after a crash (`recover`). The cost of a pass grows with what has
-changed since the last one, not with how many DAGs, runs and tasks there are.
+What the scheduler keeps in memory is a cache of the database and nothing more: it can be dropped at any time and is
+built anew by `_reload`, which is also how a scheduler starts after a crash (`recover`). The cost of a pass grows with
+what has changed since the last one, not with how many DAGs, runs and tasks there are.
 """
 
 from __future__ import annotations
@@ -423,7 +423,7 @@ class Scheduler:
                 run.rule_out(task.skips)
 
     def _reconciled(self, entry: ScheduledDag, row: RunRow, now: datetime) -> list[TaskRow]:
-        """The run's task instances, after the DAG may have changed: new and returned tasks are open, lost ones removed."""
+        """The run's task instances, after its DAG may have changed: new and returned ones open, lost ones removed."""
         tasks = self.store.task_instances(row.id)
         known = {task.task_id: task.state for task in tasks}
         if known.keys() == entry.dag.task_dict.keys() and REMOVED not in known.values():
