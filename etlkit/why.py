@@ -11,7 +11,7 @@ always has an answer. The questions are the scheduler's own: rules come from `et
 ...     _ = BaseOperator("load")
 >>> print(why(Store("sqlite://"), dag, now=datetime(2013, 1, 1, 18, tzinfo=UTC)))
 weather:
-- interval: the data interval 2013-01-01 00:00:00 to 2013-01-02 00:00:00 is not over; its run starts when it is
+- the data interval 2013-01-01 00:00:00 to 2013-01-02 00:00:00 is not over; its run starts when it is
 
 What there is to wait for is the tables below: `NEXT_RUN` for a run that does not exist yet, `QUEUED_RUN` for one that
 does not start, `TASK` for a task instance in each state. Each entry is a function of what is known that returns a
@@ -49,11 +49,8 @@ from etlkit.states import (
 from etlkit.store import BackfillRow, RunRow, SlotHolder, Store, TaskRow
 from etlkit.timetables import ContinuousTimetable, DagRunInfo, DataInterval, TimeRestriction, as_utc
 
-MOST_TASKS = 10
-"""How many waiting tasks an answer about a run tells of."""
-
-MOST_NAMES = 5
-"""How many names a sentence holds."""
+MOST_TASKS, MOST_RUNS, MOST_NAMES = 10, 3, 3
+"""How many waiting tasks an answer about a run tells of, how many running runs one about a DAG; names in a sentence."""
 
 
 class Blocker(NamedTuple):
@@ -64,7 +61,7 @@ class Blocker(NamedTuple):
     until: datetime | None = None
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.text}"
+        return self.text
 
 
 class Why(list[Blocker]):
@@ -424,8 +421,8 @@ def upstream(task: AboutTask) -> Blocker | None:
 
 def depends_on_past(task: AboutTask) -> Blocker | None:
     """It, or what is below it, did not end well in the run before."""
-    kind, _, text = past_blocks(task.run.about.store, task.run.row, task.task).partition(": ")
-    return Blocker(kind, f"{text}, and must end well there first") if kind else None
+    text = past_blocks(task.run.about.store, task.run.row, task.task)
+    return Blocker(text.partition(":")[0], f"{text}, and must end well there first") if text else None
 
 
 def task_held(task: AboutTask) -> Blocker | None:
@@ -603,11 +600,11 @@ def next_run_blockers(about: AboutDag) -> list[Blocker]:
 
 
 def dag_blockers(about: AboutDag) -> Iterator[Blocker]:
-    """What its open runs wait for (of each queue the first that does not run), and why there is no new one."""
+    """What its first open runs wait for, in the DAG's own queue and each backfill's, and why there is no new run."""
     for number in (None, *about.backfills):
         queue = about.queue(number)
-        queued = [run for run in queue if run.state == QUEUED]
-        for run in [*(run for run in queue if run.state == RUNNING), *queued[:1]]:
+        active, queued = ([run for run in queue if run.state == state] for state in (RUNNING, QUEUED))
+        for run in [*active[:MOST_RUNS], *queued[:1]]:
             for blocker in run_blockers(AboutRun(about, run)):
                 yield blocker._replace(text=f"{run.run_id}: {blocker.text}")
     yield from next_run_blockers(about)
@@ -687,7 +684,7 @@ def listed(names: Iterable[Any]) -> str:
     """Names as part of a sentence, the first few of many.
 
     >>> listed("abcdefg"), listed([])
-    ('a, b, c, d, e and 2 more', 'none')
+    ('a, b, c and 4 more', 'none')
     """
     names = [str(name) for name in names]
     rest = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""

@@ -64,7 +64,7 @@ def test_an_answer_prints_one_line_a_blocker_and_knows_the_first_end():
     answer = Why(
         "d.load", [Blocker("paused", "the DAG is paused"), Blocker("retry", "at 10", at(2)), Blocker("x", "y", at(1))]
     )
-    assert str(answer) == "d.load:\n- paused: the DAG is paused\n- retry: at 10\n- x: y"
+    assert str(answer) == "d.load:\n- the DAG is paused\n- at 10\n- y"
     assert (answer.kinds, answer.until) == (["paused", "retry", "x"], at(1))
     assert Why("d", []).until is None
 
@@ -332,7 +332,7 @@ def test_the_run_before():
     world = World(make_dag(tasks=[task], schedule="@daily", catchup=True)).run_until(at(4, 12))
     first, second, third = world.runs()
     assert the_only(ask(world, "a", second), "depends_on_past").text == (
-        f"it is failed in {first.run_id}, and must end well there first"
+        f"depends_on_past: it is failed in {first.run_id}, and must end well there first"
     )
     assert f"it is not decided in {second.run_id}" in the_only(ask(world, "a", third), "depends_on_past").text
 
@@ -342,7 +342,7 @@ def test_what_is_downstream_in_the_run_before():
     world = World(make_dag(tasks=tasks, edges="a >> b", schedule="@daily", catchup=True)).run_until(at(3, 12))
     first, second = world.runs()
     assert the_only(ask(world, "a", second), "wait_for_downstream").text == (
-        f"b is failed in {first.run_id}, and must end well there first"
+        f"wait_for_downstream: b is failed in {first.run_id}, and must end well there first"
     )
 
 
