@@ -21,7 +21,6 @@ raises anything else                   up_for_retry while tries are left, else f
 from __future__ import annotations
 
 import contextlib
-import copy
 import itertools
 import logging
 import signal
@@ -30,11 +29,14 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import Enum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from etlkit import xcom
 from etlkit.clock import Clock
-from etlkit.dag import DAG, BaseOperator, Callback, Reference, current_context, find_references
+from etlkit.connections import Connections, learn_secrets
+from etlkit.dag import DAG, BaseOperator, Callback, current_context
 from etlkit.errors import (
     AirflowFailException,
     AirflowRescheduleException,
@@ -45,9 +47,13 @@ from etlkit.errors import (
     XComError,
 )
 from etlkit.logs import LogKey, LogStore, install_handler
+from etlkit.macros import Lookup, Macros
 from etlkit.masking import masker
-from etlkit.states import FAILED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY
+from etlkit.params import run_params
+from etlkit.states import FAILED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY, DagRunType
 from etlkit.store import RunRow, Store, this_process
+from etlkit.templates import rendered
+from etlkit.variables import Variables
 
 log = logging.getLogger("etlkit.task")
 
@@ -130,6 +136,7 @@ class TaskRunner:
         self.warehouse = warehouse
         self.hostname, self.pid = this_process()
         install_handler()
+        learn_secrets(store)
 
     def run(self, work: Work) -> Result:
         """Make one attempt, from taking the task instance to its end."""
@@ -261,7 +268,9 @@ def xcoms_of(task: BaseOperator, outcome: Outcome) -> dict[str, str]:
                 raise XComError(
                     f"task {task.task_id!r} has multiple_outputs and must return a dict, not {type(outcome.value).__name__}"
                 )
-            values.update({str(key): value for key, value in outcome.value.items()})
+            if odd := [key for key in outcome.value if not isinstance(key, str)]:
+                raise XComError(f"task {task.task_id!r} has multiple_outputs: its keys must be strings, not {odd[0]!r}")
+            values.update(outcome.value)
         values["return_value"] = outcome.value
     return {key: xcom.dumps(value) for key, value in values.items()}
 
@@ -273,32 +282,6 @@ def run_callbacks(callbacks: Sequence[Callback], context: Mapping[str, Any]) -> 
             callback(context)
         except (Exception, SystemExit):
             log.exception("callback %s failed; the task's state stays", getattr(callback, "__name__", callback))
-
-
-def rendered(task: BaseOperator, context: Context) -> BaseOperator:
-    """A copy of `task` whose template fields hold values; the task itself when there is nothing to fill in."""
-    fields = {}
-    for name in task.template_fields:
-        value = getattr(task, name, None)
-        if value and next(find_references(value), None) is not None:
-            fields[name] = resolved(value, context)
-    if not fields:
-        return task
-    task = copy.copy(task)
-    for name, value in fields.items():
-        setattr(task, name, value)
-    return task
-
-
-def resolved(value: Any, context: Mapping[str, Any]) -> Any:
-    """`value` with every task result in it replaced by the value that was pushed."""
-    if isinstance(value, Reference):
-        return value.resolve(context)
-    if isinstance(value, Mapping):
-        return {key: resolved(item, context) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return type(value)(resolved(item, context) for item in value)
-    return value
 
 
 def time_out(task: BaseOperator) -> AirflowTaskTimeout:
@@ -320,7 +303,11 @@ def time_limit(task: BaseOperator) -> Iterator[None]:
         yield
         return
 
+    expired = False
+
     def stop(_signum: int, _frame: object) -> None:
+        nonlocal expired
+        expired = True
         task.on_kill()
         raise time_out(task)
 
@@ -329,6 +316,11 @@ def time_limit(task: BaseOperator) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, max(limit.total_seconds(), 1e-6))
     try:
         yield
+    except Exception as error:
+        # Compiled code may turn what the handler raised into an error of its own, as DuckDB does.
+        if expired and not isinstance(error, AirflowTaskTimeout):
+            raise time_out(task) from error
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -377,6 +369,11 @@ class TaskInstance:
     @property
     def pid(self) -> int:
         return self._runner.pid
+
+    @property
+    def store(self) -> Store:
+        """The metadata database that the attempt is kept in."""
+        return self._runner.store
 
     @property
     def task(self) -> BaseOperator:
@@ -461,13 +458,18 @@ class TaskInstance:
         return f"<TaskInstance {self.dag_id}.{self.task_id} {self.run_id} try {self.try_number} {self.state}>"
 
 
+RunType = Enum("DagRunType", {member.name: member.value for member in DagRunType}, type=str)  # type: ignore[misc]
+"""The run's type as a task sees it: equal to "manual", and printed as Airflow prints it, DagRunType.MANUAL."""
+
+
 class DagRun:
     """The run that a task belongs to, as the task sees it: `context["dag_run"]`."""
 
     def __init__(self, run: RunRow) -> None:
         self._run = run
-        for name in ("dag_id", "run_id", "run_type", "state", "conf", "queued_at"):
+        for name in ("dag_id", "run_id", "state", "conf", "queued_at"):
             setattr(self, name, getattr(run, name))
+        self.run_type = RunType(run.run_type)
         for name in ("logical_date", "data_interval_start", "data_interval_end", "run_after", "start_date", "end_date"):
             setattr(self, name, as_pendulum(getattr(run, name)))
 
@@ -482,28 +484,40 @@ class Context(Mapping):
         self.ti = ti
         self.task = ti.task
         self.known: dict[str, Any] = {}
+        self._computed = CONTEXT_VALUES if self.run.logical_date is not None else UNDATED_VALUES
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.known:
             try:
-                compute = CONTEXT_VALUES[name]
+                compute = self._computed[name]
             except KeyError:
-                raise KeyError(f"{name!r} is not in the context of a task") from None
+                undated = "of a run that was triggered without a logical date" if name in DATED else "of a task"
+                raise KeyError(f"{name!r} is not in the context {undated}") from None
             self.known[name] = compute(self)
         return self.known[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.known or name in CONTEXT_VALUES
+        return name in self.known or name in self._computed
 
     def __iter__(self) -> Iterator[str]:
-        return iter({**CONTEXT_VALUES, **self.known})
+        return iter({**self._computed, **self.known})
 
     def __len__(self) -> int:
-        return len({**CONTEXT_VALUES, **self.known})
+        return len({**self._computed, **self.known})
 
     @property
     def run(self) -> RunRow:
         return self.ti._work.run
+
+    @cached_property
+    def previous_success(self) -> RunRow | None:
+        """The run with the newest logical date before this one's that succeeded."""
+        run: RunRow | None = self.run
+        while run is not None and run.logical_date is not None:
+            run = self.ti.store.previous_run(run, scheduled_only=False)
+            if run is not None and run.state == "success":
+                return run
+        return None
 
     def __repr__(self) -> str:
         return f"<Context of {self.ti!r}>"
@@ -518,12 +532,6 @@ def as_pendulum(value: datetime | None) -> Any:
     return pendulum.instance(value)
 
 
-def _logical_date(context: Context) -> Any:
-    if context.run.logical_date is None:
-        raise KeyError("this run was triggered without a logical date, so there is none in its context")
-    return as_pendulum(context.run.logical_date)
-
-
 def _warehouse(context: Context) -> Any:
     warehouse = context.ti._runner.warehouse
     if warehouse is None:
@@ -531,13 +539,16 @@ def _warehouse(context: Context) -> Any:
     return warehouse()
 
 
-def _previous_success(context: Context) -> RunRow | None:
-    run: RunRow | None = context.run
-    while run is not None and run.logical_date is not None:
-        run = context.ti._runner.store.previous_run(run, scheduled_only=False)
-        if run is not None and run.state == "success":
-            return run
-    return None
+def _previous(name: str) -> Callable[[Context], Any]:
+    return lambda context: as_pendulum(getattr(context.previous_success, name, None))
+
+
+def _variables(context: Context) -> dict[str, Lookup]:
+    variables = Variables(context.ti.store)
+    return {
+        "value": Lookup(variables.get),
+        "json": Lookup(lambda key: variables.get(key, deserialize_json=True)),
+    }
 
 
 CONTEXT_VALUES: dict[str, Callable[[Context], Any]] = {
@@ -547,7 +558,7 @@ CONTEXT_VALUES: dict[str, Callable[[Context], Any]] = {
     "task_instance": lambda c: c.ti,
     "dag_run": lambda c: DagRun(c.run),
     "run_id": lambda c: c.run.run_id,
-    "logical_date": _logical_date,
+    "logical_date": lambda c: as_pendulum(c.run.logical_date),
     "data_interval_start": lambda c: as_pendulum(c.run.data_interval_start),
     "data_interval_end": lambda c: as_pendulum(c.run.data_interval_end),
     "ds": lambda c: c["logical_date"].strftime("%Y-%m-%d"),
@@ -556,16 +567,36 @@ CONTEXT_VALUES: dict[str, Callable[[Context], Any]] = {
     "ts_nodash": lambda c: c["logical_date"].strftime("%Y%m%dT%H%M%S"),
     "ts_nodash_with_tz": lambda c: c["logical_date"].isoformat().replace("-", "").replace(":", ""),
     "conf": lambda c: c.run.conf,
-    "params": lambda c: {**c.ti._work.dag.params, **c.task.params, **c.run.conf},
-    "prev_start_date_success": lambda c: as_pendulum(getattr(_previous_success(c), "start_date", None)),
-    "prev_data_interval_start_success": lambda c: as_pendulum(
-        getattr(_previous_success(c), "data_interval_start", None)
-    ),
-    "prev_data_interval_end_success": lambda c: as_pendulum(getattr(_previous_success(c), "data_interval_end", None)),
-    "task_instance_key_str": lambda c: f"{c.run.dag_id}__{c.ti.task_id}__{c['ds_nodash']}",
+    "params": lambda c: run_params(c.ti._work.dag.params, c.task.params, conf=c.run.conf),
+    "prev_start_date_success": _previous("start_date"),
+    "prev_end_date_success": _previous("end_date"),
+    "prev_data_interval_start_success": _previous("data_interval_start"),
+    "prev_data_interval_end_success": _previous("data_interval_end"),
+    "task_instance_key_str": lambda c: f"{c.run.dag_id}__{c.ti.task_id}__{c.get('ds_nodash', c.run.run_id)}",
+    "macros": lambda c: Macros(c.ti._runner.clock),
+    "var": _variables,
+    "conn": lambda c: Lookup(Connections(c.ti.store).get),
     "clock": lambda c: c.ti._runner.clock,
     "warehouse": _warehouse,
     "exception": lambda c: None,
 }
 """Every name in a task's context and how its value is found. `clock` and `warehouse` are etlkit's own; the rest is
 Airflow's."""
+
+DATED = frozenset(
+    {
+        "data_interval_end",
+        "data_interval_start",
+        "ds",
+        "ds_nodash",
+        "logical_date",
+        "prev_data_interval_end_success",
+        "prev_data_interval_start_success",
+        "ts",
+        "ts_nodash",
+        "ts_nodash_with_tz",
+    }
+)
+"""Names that a run without a logical date does not have."""
+
+UNDATED_VALUES = {name: compute for name, compute in CONTEXT_VALUES.items() if name not in DATED}
