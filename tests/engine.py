@@ -37,7 +37,9 @@ class Do(BaseOperator):
 
     def execute(self, context):
         step = self.steps[min(context["ti"].try_number, len(self.steps)) - 1]
-        if isinstance(step, BaseException) or (isinstance(step, type) and issubclass(step, BaseException)):
+        if isinstance(step, BaseException):
+            raise step.with_traceback(None)  # else one that is raised again drags along where it was raised before
+        if isinstance(step, type) and issubclass(step, BaseException):
             raise step
         return step(context) if callable(step) else step
 
