@@ -30,7 +30,7 @@ _HOME = {
     "sensors": "BaseSensorOperator PokeReturnValue",
 }
 _MODULES = frozenset(
-    {"datasets", "errors", "operators", "rules", "sensors", "sources", "timetables", "viz", "warehouse"}
+    {"datasets", "errors", "hooks", "operators", "rules", "sensors", "sources", "timetables", "viz", "warehouse"}
 )
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 

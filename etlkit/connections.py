@@ -41,8 +41,8 @@ log = logging.getLogger("etlkit.connections")
 
 HOOKS = {
     "duckdb": "etlkit.hooks.duckdb.DuckDBHook",
-    "http": "etlkit.hooks.http.HttpHook",
-    "https": "etlkit.hooks.http.HttpHook",
+    "http": "etlkit.hooks.web.HttpHook",
+    "https": "etlkit.hooks.web.HttpHook",
     "postgres": "etlkit.hooks.postgres.PostgresHook",
     "redshift": "etlkit.hooks.postgres.PostgresHook",
     "slackwebhook": "etlkit.hooks.slack.SlackWebhookHook",
