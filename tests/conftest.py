@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from etlkit.cli import cli
+from etlkit.clock import SystemClock
 from etlkit.config import conf
 
 
@@ -47,6 +48,16 @@ class CommandLine:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.started.append(subprocess.Popen(command, env=self.environ, text=True, **{**pipes, **options}))
         return self.started[-1]
+
+    def wait_for(self, condition):
+        """Return when what was started has come so far; an error, with what it said, if it ended instead."""
+        for _ in range(2400):
+            if condition():
+                return
+            for process in self.started:
+                assert process.poll() is None, process.communicate()
+            SystemClock().sleep(0.025)
+        raise AssertionError("waited a minute in vain")
 
     def end(self):
         """Kill what was started and still runs."""

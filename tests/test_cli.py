@@ -79,15 +79,6 @@ def small(etlkit):
     return etlkit
 
 
-def wait_for(condition):
-    """Return when another process has come so far."""
-    for _ in range(2400):
-        if condition():
-            return
-        SystemClock().sleep(0.025)
-    raise AssertionError("waited a minute in vain")
-
-
 def files(etlkit):
     """What is in the home folder."""
     return [path.name for path in etlkit.home.iterdir()]
@@ -397,7 +388,7 @@ def test_dags_test_passes_conf_and_has_the_data_interval_of_a_manual_run(etlkit)
         with DAG("a", schedule="@daily", start_date=datetime(2013, 1, 1, tzinfo=timezone.utc), catchup=True):
             @task
             def say(dag_run, params, data_interval_start, data_interval_end):
-                print(dag_run.run_type, params["airport"], data_interval_start.date(), data_interval_end.date())
+                print(dag_run.run_id[:6], params["airport"], data_interval_start.date(), data_interval_end.date())
             say()
         """,
     )
@@ -583,7 +574,7 @@ def test_backfill_makes_no_run_that_it_did_not_name(etlkit):
 def test_a_killed_backfill_is_gone_on_with(small):
     small.hold.write_text("2013-01-04")
     process = small.start("dags", "backfill", "small", *DATES, "--max-active-runs", "1")
-    wait_for(lambda: len(small.notes()) == 4)
+    small.wait_for(lambda: len(small.notes()) == 4)
     database = small.home / "etlkit.db"
     assert who_schedules(database) == f"process {process.pid} (etlkit dags backfill small)"
     assert f"is scheduled by process {process.pid} (etlkit dags backfill small)" in small.refused(
@@ -607,7 +598,7 @@ def test_a_killed_backfill_is_gone_on_with(small):
 def test_ctrl_c_lets_the_task_that_is_running_end(small):
     small.hold.write_text("2013-01-02")
     process = small.start("dags", "backfill", "small", *DATES, "--max-active-runs", "1")
-    wait_for(lambda: len(small.notes()) == 2)
+    small.wait_for(lambda: len(small.notes()) == 2)
     process.send_signal(signal.SIGINT)
     assert process.stderr.readline().startswith("stopping when the task that is running has ended")
     small.hold.unlink()
@@ -665,7 +656,7 @@ def test_a_backfill_that_is_paused_while_it_runs_waits(small):
     small.environ["ETLKIT__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] = "0.02"
     small.hold.write_text("2013-01-01")
     process = small.start("dags", "backfill", "small", *DATES, "--max-active-runs", "1")
-    wait_for(lambda: small.notes() == january(1))
+    small.wait_for(lambda: small.notes() == january(1))
     assert small("backfill", "pause", 1).exit_code == 0
     small.hold.unlink()
     assert process.stderr.readline() == "waiting for: etlkit backfill unpause 1\n"
@@ -786,13 +777,17 @@ def test_the_scheduler_runs_what_is_triggered_and_sees_new_files(small, monkeypa
     def runs():
         return [*small.json("dags", "list-runs", "small"), *small.json("dags", "list-runs", "late")]
 
-    wait_for(lambda: {run["state"] for run in runs()} == {"success"})
+    small.wait_for(lambda: {run["state"] for run in runs()} == {"success"})
+    assert [run["run_id"].split("__")[0] for run in runs()].count("scheduled") == 2, "yesterday's, of each DAG"
+    small.dag_file("small.py", SMALL.replace("print(ds, file", "print('changed', file"))
+    small("dags", "trigger", "small", "-e", "2013-01-07")
+    small.wait_for(lambda: len(runs()) == 5 and {run["state"] for run in runs()} == {"success"})
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "")
     assert err.splitlines()[0].startswith("scheduling ")
-    assert {run["state"] for run in runs()} == {"success"}
     assert "2013-01-05" in small.notes()
+    assert small.notes()[-1] == "changed"
 
 
 # --- the database -----------------------------------------------------------------------------------------------------

@@ -118,11 +118,11 @@ def test_what_a_file_defines_can_be_pickled(folder):
         class Reading:
             temperature: float
 
-        with DAG("a", params={"reading": Reading(26.1)}): pass
+        with DAG("a"): pass
         """,
     )
     (dag,) = load_dag_file(folder / "a.py")
-    reading = dag.params["reading"]
+    reading = sys.modules[dag.written_in].Reading(26.1)
     assert pickle.loads(pickle.dumps(reading)) == reading
 
 
