@@ -5,12 +5,14 @@ A run and its task instances are inserted in one transaction, so a run is never 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import networkx as nx
 
+from etlkit.arguments import check_date
 from etlkit.dag import DAG
 from etlkit.errors import DagError
 from etlkit.states import DagRunState, DagRunType
@@ -33,8 +35,9 @@ def insert_run(
     """Insert a queued run with its task instances, inside the caller's transaction; None if there is one of this date.
 
     A task whose own start_date or end_date leaves out the logical date gets no instance. DagError if the DAG's
-    `allowed_run_types` leave out this type.
+    `allowed_run_types` leave out this type, or `conf` is not JSON.
     """
+    check_conf(dag, conf)
     if dag.allowed_run_types is not None and str(run_type) not in dag.allowed_run_types:
         allowed = ", ".join(sorted(dag.allowed_run_types))
         raise DagError(f"DAG {dag.dag_id!r} allows only runs of type {allowed}, not {run_type}")
@@ -50,17 +53,31 @@ def insert_run(
         backfill_id=backfill_id,
     )
     if run is not None:
-        store.create_task_instances(run.id, task_rows(dag, logical_date))
+        store.create_task_instances(run.id, task_rows(dag, run))
     return run
 
 
-def task_rows(dag: DAG, logical_date: datetime | None) -> list[dict[str, Any]]:
-    """What to insert for each task that has an instance on a logical date, in topological order."""
+def check_conf(dag: DAG, conf: Mapping[str, Any] | None) -> None:
+    """DagError unless `conf` is a dict that JSON can hold."""
+    try:
+        json.dumps(conf, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DagError(f"the conf of a run of {dag.dag_id!r} must be JSON: {error}") from None
+    if not isinstance(conf, (Mapping, type(None))):
+        raise DagError(f"the conf of a run of {dag.dag_id!r} must be a dict, not {conf!r}")
+
+
+def task_rows(dag: DAG, run: RunRow) -> list[dict[str, Any]]:
+    """What to insert for each task that has an instance in a run, in topological order.
+
+    A backfill is asked for, so its runs have all tasks, as in Airflow: dates of tasks bound the schedule alone.
+    """
     rows = []
+    date = None if run.run_type == DagRunType.BACKFILL else run.logical_date
     for task_id in dag.topological_order():
         task = dag.task_dict[task_id]
-        too_early = task.start_date and logical_date and logical_date < task.start_date
-        too_late = task.end_date and logical_date and logical_date > task.end_date
+        too_early = task.start_date and date and date < task.start_date
+        too_late = task.end_date and date and date > task.end_date
         if not (too_early or too_late):
             rows.append(
                 {"task_id": task_id, "max_tries": task.retries, "pool": task.pool, "pool_slots": task.pool_slots}
@@ -82,7 +99,7 @@ def trigger_run(
     Without a logical date the run is labelled with `now`. Its data interval is what the timetable infers: under a daily
     data-interval schedule the last whole day, not today.
     """
-    logical_date = (logical_date or now).astimezone(UTC)
+    logical_date = (check_date("logical_date", logical_date) or now).astimezone(UTC)
     interval = dag.timetable.infer_manual_data_interval(run_after=logical_date)
     with store.transaction():
         run = insert_run(
@@ -97,9 +114,8 @@ def trigger_run(
             run_id=run_id,
         )
         if run is None:
-            raise DagError(
-                f"DAG {dag.dag_id!r} already has a run of {logical_date.isoformat()}; clear that one, or give another date"
-            )
+            taken = logical_date.isoformat() + (f" or called {run_id!r}" if run_id else "")
+            raise DagError(f"DAG {dag.dag_id!r} already has a run of {taken}; clear that one, or give another date")
     store.touched()
     return run
 
@@ -122,6 +138,7 @@ def clear_run(
     """
     wanted = None if task_ids is None else _with_neighbours(dag, task_ids, downstream, upstream)
     with store.transaction():
+        state = _state_now(store, run)
         tasks = [
             task
             for task in store.task_instances(run.id)
@@ -131,9 +148,17 @@ def clear_run(
         ]
         retries = {task_id: task.retries for task_id, task in dag.task_dict.items()}
         store.clear([(task.id, retries.get(task.task_id, 0)) for task in tasks], now)
-        if tasks and run.state in (DagRunState.SUCCESS, DagRunState.FAILED):
-            store.set_run_state(run.id, run.state, DagRunState.QUEUED, now)
+        if tasks and state in (DagRunState.SUCCESS, DagRunState.FAILED):
+            store.set_run_state(run.id, state, DagRunState.QUEUED, now)
     return tasks
+
+
+def _state_now(store: Store, run: RunRow) -> str:
+    """The state of a run at this moment: it may have changed since its row was read."""
+    row = store.run(run.dag_id, run.run_id)
+    if row is None:
+        raise DagError(f"DAG {run.dag_id!r} has no run {run.run_id!r} any more")
+    return row.state
 
 
 def _with_neighbours(dag: DAG, task_ids: Iterable[str], downstream: bool, upstream: bool) -> set[str]:

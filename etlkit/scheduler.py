@@ -428,7 +428,7 @@ class Scheduler:
         known = {task.task_id: task.state for task in tasks}
         if known.keys() == entry.dag.task_dict.keys() and REMOVED not in known.values():
             return tasks
-        missing = [new for new in task_rows(entry.dag, row.logical_date) if new["task_id"] not in known]
+        missing = [new for new in task_rows(entry.dag, row) if new["task_id"] not in known]
         paths = {task.id: path for task in tasks if (path := self._edited(entry, task))}
         if missing or paths:
             self.store.create_task_instances(row.id, missing)

@@ -4,8 +4,8 @@
 own: a caller opens `with store.transaction():`, and what is inside happens whole or not at all. Every change of a task
 instance's state names the state it expects to find, so two writers can never both believe that they made it.
 
-SQLite is the default (write-ahead log, so readers never wait for the writer; `synchronous = NORMAL`, so a killed process
-loses nothing and a power cut at most the last moments). `sqlite://` alone is a database in memory.
+SQLite is the default (write-ahead log, so readers never wait for the writer; `synchronous = NORMAL`, so a killed
+process loses nothing and a power cut at most the last moments). `sqlite://` alone is a database in memory.
 
 >>> store = Store("sqlite://")
 >>> with store.transaction():
@@ -224,7 +224,7 @@ class Store:
     # --- changes made by others ---
 
     def touched(self) -> None:
-        """Say that something outside the scheduler changed the database through this very Store (a clear, a trigger)."""
+        """Say that something but the scheduler changed the database through this very Store (a clear, a trigger)."""
         self._generation += 1
 
     def changed_elsewhere(self) -> bool:
@@ -375,6 +375,16 @@ class Store:
         ).fetchone()
         return _run_row(row) if row else None
 
+    def begins_backfill(self, run: RunRow) -> bool:
+        """Whether a run is the first, in order, of the backfill that it belongs to."""
+        if run.backfill_id is None:
+            return False
+        row = self.run_sql(
+            "SELECT sort_ordinal FROM backfill_dag_run WHERE backfill_id = :backfill_id AND dag_run_id = :id",
+            {"backfill_id": run.backfill_id, "id": run.id},
+        ).fetchone()
+        return row is not None and row[0] == 1
+
     def set_run_state(self, run_pk: int, old: str, new: str, now: datetime) -> None:
         """Start, finish or queue again a run; Conflict if it is not in state `old` any more."""
         if new not in RUN_TRANSITIONS[DagRunState(old)]:
@@ -419,7 +429,7 @@ class Store:
         ).fetchone()[0]
 
     def add_to_backfill(self, backfill_id: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert what a backfill does with each date: dicts of dag_run_id, logical_date, action, reason, sort_ordinal."""
+        """Insert what a backfill does with each date: dicts with the columns named below."""
         self.run_many(
             f"""INSERT INTO backfill_dag_run (backfill_id, dag_run_id, logical_date, action, reason, sort_ordinal)
                 VALUES ({int(backfill_id)}, :dag_run_id, :logical_date, :action, :reason, :sort_ordinal)""",
@@ -491,6 +501,19 @@ class Store:
         ).fetchall()
         return [_task_row(row) for row in rows]
 
+    def states_of_tasks(self, run_pk: int, task_ids: Sequence[str]) -> dict[str, list[str | None]]:
+        """The states of all instances of some tasks of a run, by task id; a task without one is left out."""
+        names = {f"task_{n}": task_id for n, task_id in enumerate(task_ids)}
+        wanted = ", ".join(f":{name}" for name in names)
+        rows = self.run_sql(
+            f"SELECT task_id, state FROM task_instance WHERE dag_run_id = :run_pk AND task_id IN ({wanted})",
+            {"run_pk": run_pk, **names},
+        ).fetchall()
+        states: dict[str, list[str | None]] = {}
+        for task_id, state in rows:
+            states.setdefault(task_id, []).append(state)
+        return states
+
     def task_instance(self, task_pk: int) -> TaskRow:
         """One task instance."""
         row = self.run_sql(f"SELECT {TASK_COLUMNS} FROM task_instance WHERE id = :id", {"id": task_pk}).fetchone()
@@ -512,10 +535,7 @@ class Store:
         for path, rows in kinds.items():
             old, new = path[0], path[-1]
             sql = SET_STATE[new == QUEUED, new in FINISHED, old is None]
-            if len(rows) == 1:
-                changed = self._execute(sql, rows[0]).rowcount
-            else:
-                changed = self.run_many(sql, rows)
+            changed = self._execute(sql, rows[0]).rowcount if len(rows) == 1 else self.run_many(sql, rows)
             if changed != len(rows):
                 raise Conflict(f"{len(rows) - changed} task instances are not {old or 'without state'} any more")
 
@@ -577,10 +597,11 @@ class Store:
 
     def _archive(self, where: str, values: Mapping[str, Any], state: str | None = None) -> None:
         """Keep the latest try of some task instances as history, before it is overwritten; one that is kept stays."""
+        kept_state = f"'{state}'" if state else "state"
         self.run_sql(
             f"""INSERT INTO task_instance_history
                        (task_instance_id, try_number, state, start_date, end_date, hostname, pid, error)
-                SELECT id, try_number, {"'" + state + "'" if state else "state"}, start_date, end_date, hostname, pid, error
+                SELECT id, try_number, {kept_state}, start_date, end_date, hostname, pid, error
                 FROM task_instance t WHERE try_number > 0 AND {where} AND NOT EXISTS
                      (SELECT 1 FROM task_instance_history h
                       WHERE h.task_instance_id = t.id AND h.try_number = t.try_number)""",
