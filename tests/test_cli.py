@@ -16,8 +16,10 @@ import pytest
 
 from etlkit.cli import GROUPS, cli
 from etlkit.clock import SystemClock
+from etlkit.connections import Connection, Connections
 from etlkit.scheduler_lock import SchedulerLock, who_schedules
 from etlkit.store import Store
+from etlkit.variables import Variables
 
 WEATHER = """
     from datetime import datetime, timedelta, timezone
@@ -444,6 +446,30 @@ def test_dags_test_gives_tasks_the_warehouse(etlkit):
     )
     assert etlkit("dags", "test", "a").exit_code == 0
     assert (etlkit.home / "warehouse.duckdb").exists()
+
+
+def test_trials_find_the_variables_and_connections_of_the_real_database(etlkit):
+    etlkit.dag_file(
+        "a.py",
+        """
+        from etlkit import DAG, task
+        from etlkit.connections import Connection
+        from etlkit.variables import Variable
+
+        with DAG("a"):
+            @task
+            def read():
+                return [Variable.get("airport"), Connection.get("service").password == "26115rows"]
+            read()
+        """,
+    )
+    etlkit("db", "init")
+    store = Store(f"sqlite:///{etlkit.home / 'etlkit.db'}")
+    Variables(store).set("airport", "JFK")
+    Connections(store).set(Connection.from_uri("http://anna:26115rows@host", "service"))
+    store.close()
+    assert etlkit.json("tasks", "test", "a", "read", "2013-01-05")["return_value"] == ["JFK", True]
+    assert etlkit("dags", "test", "a").exit_code == 0
 
 
 def test_tasks_test_runs_one_task_with_its_retries(weather):

@@ -82,7 +82,7 @@ class ProgressBar(Listener):
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._update: Callable[[], None] | None = None
+        self._one_more: Callable[[], None] | None = None
 
     @contextmanager
     def of(self, backfill_id: int) -> Iterator[None]:
@@ -91,20 +91,18 @@ class ProgressBar(Listener):
             yield
             return
         from rich.console import Console
-        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-        with Progress(
-            *Progress.get_default_columns()[:2],
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        ) as bar:
-            task = bar.add_task("runs", total=backfill_progress(self.store, backfill_id).total)
-            self._update = lambda: bar.update(task, completed=backfill_progress(self.store, backfill_id).done)
+        columns = (BarColumn(), MofNCompleteColumn(), "runs", TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            progress = backfill_progress(self.store, backfill_id)
+            task = bar.add_task("", total=progress.total, completed=progress.done)
+            self._one_more = lambda: bar.advance(task)
             yield
-            self._update()
-        self._update = None
+            # Runs that are not of this backfill were counted too.
+            bar.update(task, completed=backfill_progress(self.store, backfill_id).done)
+        self._one_more = None
 
     def on_run(self, event: RunEvent) -> None:
-        if self._update is not None:
-            self._update()
+        if self._one_more is not None and event.new in ("success", "failed"):
+            self._one_more()

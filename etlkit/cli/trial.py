@@ -9,8 +9,10 @@ from datetime import datetime
 from typing import Any, NamedTuple, TextIO
 
 from etlkit import xcom
+from etlkit.cli.database import is_there, open_store
 from etlkit.cli.schedulers import OnDemandScheduler, open_warehouse
 from etlkit.clock import Clock, SimulatedClock, SystemClock
+from etlkit.connections import Connections
 from etlkit.dag import DAG
 from etlkit.errors import DagError
 from etlkit.events import clock_text
@@ -21,6 +23,7 @@ from etlkit.runtime import TaskRunner, Work
 from etlkit.states import FINISHED
 from etlkit.states import TaskInstanceState as S
 from etlkit.store import RunRow, Store, TaskRow
+from etlkit.variables import Variables
 
 
 def try_dag(dag: DAG, logical_date: datetime | None, conf: Mapping[str, Any] | None) -> tuple[RunRow, list[TaskRow]]:
@@ -98,7 +101,15 @@ def _all_tries(runner: TaskRunner, dag: DAG, run: RunRow, row: TaskRow) -> TaskR
 
 
 def _runner(store: Store, clock: Clock) -> TaskRunner:
+    if is_there():
+        _copy_settings(open_store(), store)
     return TaskRunner(store, clock, EchoedLogs(), open_warehouse)
+
+
+def _copy_settings(real: Store, store: Store) -> None:
+    """Let tasks find the Variables and Connections of the real database."""
+    Variables(store).load(Variables(real).export(include_secrets=True))
+    Connections(store).load(Connections(real).export(include_secrets=True))
 
 
 def _make_pools(store: Store, dag: DAG) -> None:
