@@ -282,9 +282,11 @@ def cores(secrets: frozenset[str]) -> list[tuple[str, str]]:
     The core is the longest part that is the same in every spelling. Whether a text contains it is found much faster
     than whether a pattern does, and nearly always the answer is no.
     """
-    lines = {line.strip() for secret in secrets for line in secret.splitlines()}
-    texts = longest_first(secrets | set(filter(worth_hiding, lines)))
-    return [(max(re.findall(r"[A-Za-z0-9_]+", text), key=len, default=""), text) for text in texts]
+    texts = set()
+    for secret in filter(str.strip, secrets):
+        parts = {secret.strip(), *map(str.strip, secret.splitlines())}
+        texts |= set(filter(worth_hiding, parts)) or {secret}
+    return [(max(re.findall(r"[A-Za-z0-9_]+", text), key=len, default=""), text) for text in longest_first(texts)]
 
 
 @lru_cache(maxsize=1024)
@@ -294,6 +296,7 @@ def spelled_pattern(secret: str) -> re.Pattern[str]:
 
 
 SPELLINGS: Mapping[str, tuple[str, ...]] = {
+    "\b": ("\\b", "\\\\b"),  # JSON, and JSON in JSON
     "&": ("&amp;",),
     "<": ("&lt;",),
     ">": ("&gt;",),
@@ -301,6 +304,10 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "'": ("&apos;", "''", "'\"'\"'", "'\\''"),  # XML; SQL; the shell
 }
 """Spellings of single characters; those that follow a rule are in `_spellings_of`."""
+
+
+WHITE_SPACE = r"(?:\\{0,4}\s|\+|\\{1,4}[a-z][0-9a-f]{0,4}|%(?:25)*[0-9A-Fa-f]{2}|&#x?[0-9a-f]+;)+"
+"""White space in a secret, spelled anyhow, and any other in its place: making a message one line changes it."""
 
 
 def spellings(secret: str) -> str:
@@ -321,8 +328,8 @@ def spellings(secret: str) -> str:
 def _spellings_of(char: str) -> str:
     if char.isascii() and (char.isalnum() or char == "_"):
         return char
-    if char == " ":  # any white space: a message that is made one line has other white space than the secret
-        return r"(?:\s|\+|\\{1,4}[nrt]|%(?:25)*(?:20|0[9aAdD]))+"
+    if char == " ":
+        return WHITE_SPACE
     code = f"0*{ord(char):x}"
     forms = [
         r"\\{0,4}" + re.escape(char),  # a backslash before it, in each of up to two literals around it

@@ -16,7 +16,7 @@ class SqliteHook(DbApiHook):
     `extra` may hold `timeout` (seconds to wait for another writer, 5) and `mode` ("ro" opens the file read-only, "rw"
     only if it exists).
 
-    >>> hook = SqliteHook(connection=Connection.from_uri("sqlite://:memory:", "memory"))
+    >>> hook = SqliteHook(connection=Connection("memory", "sqlite", host=":memory:"))
     >>> hook.get_records("SELECT upper(?)", parameters=["jfk"])
     [('JFK',)]
     """
