@@ -29,7 +29,9 @@ class RefusedError(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"etlkit: {' '.join(self.message.split())}", file=file, err=file is None)
+        from etlkit.cli.tables import without_secrets
+
+        click.echo(f"etlkit: {' '.join(without_secrets(self.message).split())}", file=file, err=file is None)
 
 
 @contextmanager
