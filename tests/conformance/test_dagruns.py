@@ -23,18 +23,15 @@ CASES = json.loads((HERE / "cases" / "dagruns.json").read_text(encoding="utf-8")
 OURS = [importlib.import_module(f"etlkit.{name}") for name in ("operators", "sensors", "taskflow", "errors", "dag")]
 
 NOT_YET = {
-    "x_bash": "templates",
     "x_branch_datetime_logical": "BranchDateTimeOperator",
     "x_branch_datetime_time": "BranchDateTimeOperator",
     "x_branch_weekday_logical": "BranchDayOfWeekOperator",
     "x_custom_operator": "templates",
-    "x_native": "templates",
     "x_previous_runs": "several runs in one history",
     "x_python": "templates",
     "x_run_if": "@task.run_if, @task.skip_if",
     "x_short_teardown": "setup and teardown",
     "x_xcom_from_skipped": "an import of Airflow's inside a function",
-    "x_xcom_multiple_outputs": "the refusal of keys that are no strings",
 }
 SLOW = {"x_execution_timeout": "sleeps; time-outs are tested with the runtime"}
 ON_PURPOSE = {
