@@ -1,5 +1,6 @@
 """A small world for the tests of the engine: a scheduler, its database and clock, and tasks that do as told."""
 
+import weakref
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -111,6 +112,7 @@ class World:
 
     def __init__(self, *dags, now=START, url="sqlite://", executor=None, paused=False, listeners=(), **kwargs):
         self.store, self.clock, self.kwargs = Store(url), SimulatedClock(now), kwargs
+        weakref.finalize(self, self.store.close)
         self.dags = {}
         self.listeners, self.trace = list(listeners), Trace()
         self._start(executor)
