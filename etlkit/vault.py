@@ -106,17 +106,22 @@ def _keys(store: Store) -> tuple[list[str], str]:
     if configured:
         return configured.split(","), source
     path = key_file()
-    if not path.exists() and stored_tokens(store, limit=1):
+    try:
+        return _keys_in(path, store), str(path)
+    except OSError as error:
+        raise VaultError(f"the key file {path} cannot be used: {error.strerror}; make it yours to read") from None
+
+
+def _keys_in(path: Path, store: Store) -> list[str]:
+    """The keys in the key file, which is made if there is none and nothing was encrypted yet."""
+    if path.exists():
+        return _read(path)
+    if stored_tokens(store, limit=1):
         raise VaultError(
             f"the key that opens Variables and Connections is lost: there is no {path}, but {store.name} holds values "
             "encrypted with it; put the file back from a backup, or delete these values and set them again"
         )
-    try:
-        return (_read(path) if path.exists() else _create(path)), str(path)
-    except OSError as error:
-        raise VaultError(
-            f"the key file {path} cannot be used: {error.strerror}; make it readable to you alone"
-        ) from None
+    return _create(path)
 
 
 def _read(path: Path) -> list[str]:
