@@ -317,17 +317,13 @@ class Connections:
         if not isinstance(entry, Mapping):
             raise ConfigError(f"connection {conn_id!r}: it is neither a URI nor an object of {', '.join(FIELDS)}")
         stored = self._stored(conn_id)
-        before = stored.to_dict() if stored else {}
-        merged = {
-            name: before[name] if name in before and masker.masked(before)[name] == value else value
-            for name, value in masker.merge(dict(entry), before).items()
-        }
-        if json.dumps(STARS) in json.dumps(merged):
+        parts = masker.unmasked(dict(entry), stored.to_dict() if stored else {})
+        if json.dumps(STARS) in json.dumps(parts):
             raise ConfigError(
                 f"connection {conn_id!r} has a secret that is {STARS} in this file, which was exported without "
                 "secrets, and none is stored; write it there; nothing was imported"
             )
-        return Connection.from_dict(merged, conn_id)
+        return Connection.from_dict(parts, conn_id)
 
     def _stored(self, conn_id: str) -> Connection | None:
         row = self.store.run_sql(f"SELECT {', '.join(FIELDS)} FROM connection WHERE conn_id = :id", {"id": conn_id})

@@ -137,12 +137,25 @@ class Masker:
         """
         return _Redaction(self, lambda text, _: self.mask(text), all_types=True).of(value, name)
 
-    def merge(self, new: Any, old: Any, name: str | None = None, max_depth: int | None = None) -> Any:
-        """`new`, a redacted value that somebody has edited, with the `***` of sensitive names put back from `old`.
+    def unmasked(self, new: Any, old: Any, name: str | None = None) -> Any:
+        """`new`, what `masked` gave for `old` and somebody has edited, with the parts that were left alone put back.
 
-        >>> masker.merge({"password": "***", "user": "eva"}, {"password": "hunter22", "user": "anna"})
+        >>> masker.unmasked({"password": "***", "user": "eva"}, {"password": "hunter22", "user": "anna"})
         {'password': 'hunter22', 'user': 'eva'}
         """
+        if new == self.masked(old, name):
+            return old
+        if isinstance(new, dict) and isinstance(old, dict):
+            sensitive = self.should_hide_value_for_key(name)
+            pairs = {key: (part, old.get(key), name if sensitive else key) for key, part in new.items()}
+            return {key: self.unmasked(*pair) for key, pair in pairs.items()}
+        if isinstance(new, list) and isinstance(old, list):
+            parts = [self.unmasked(part, before, name) for part, before in zip(new, old, strict=False)]
+            return [*parts, *new[len(parts) :]]
+        return new
+
+    def merge(self, new: Any, old: Any, name: str | None = None, max_depth: int | None = None) -> Any:
+        """`new`, what `redact` gave for `old` and somebody has edited, with the `***` of sensitive names put back."""
         return self._merged(new, old, name, False, max_depth or MAX_DEPTH)
 
     def _merged(self, new: Any, old: Any, name: object, sensitive: bool, depth_left: int) -> Any:

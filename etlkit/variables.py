@@ -141,8 +141,8 @@ class Variables:
             value, description = entry["value"], entry.get("description")
         stored = self._stored(key)
         if stored is not None:
-            before = _meaning(stored)
-            value = before if masker.masked(before, key) == value else masker.merge(value, before, key)
+            learn_variable(key, stored)
+            value = masker.unmasked(value, _meaning(stored), key)
         if json.dumps(STARS) in json.dumps(value):
             raise ConfigError(
                 f"Variable {key!r} is {STARS} in this file, which was exported without secrets, and none is stored; "

@@ -160,16 +160,32 @@ def test_a_value_that_contains_itself_is_not_shown(masker):
     assert masker.masked({"x": endless}) == "<redaction-failed>"
 
 
-@given(
-    st.recursive(
-        st.text() | st.integers() | st.none(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["user", "password", "tokens"]), inner),
-        max_leaves=10,
-    )
+JSON = st.recursive(
+    st.text() | st.integers() | st.none() | st.booleans() | st.just("x hunter22"),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["user", "password", "tokens"]), inner),
+    max_leaves=10,
 )
-def test_merging_back_what_was_redacted_changes_nothing(value):
+
+
+@given(JSON)
+def test_putting_back_what_was_hidden_and_not_edited_changes_nothing(value):
     masker = Masker()
     assert masker.merge(masker.redact(value), value, max_depth=100) == value
+    masker.mask_secret("hunter22")
+    assert masker.unmasked(masker.masked(value), value) == value
+
+
+def test_putting_back_what_was_hidden_keeps_edits(masker):
+    old = {"users": [{"name": "anna", "tokens": ["a", 2]}, {"note": "see hunter22"}], "password": {"x": 1}}
+    new = masker.masked(old)
+    assert new == {"users": [{"name": "anna", "tokens": ["***", "***"]}, {"note": "see ***"}], "password": {"x": "***"}}
+    new["users"][0].update(name="eva", tokens=["***", "new", "newer"])
+    new["users"].append({"token": "***"})
+    new["password"]["y"] = "z"
+    assert masker.unmasked(new, old) == {
+        "users": [{"name": "eva", "tokens": ["a", "new", "newer"]}, {"note": "see hunter22"}, {"token": "***"}],
+        "password": {"x": 1, "y": "z"},
+    }
 
 
 # --- log records, streams, tracebacks ---
