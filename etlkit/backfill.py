@@ -36,7 +36,6 @@ Source: `airflow backfill create` of Airflow 3.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -44,9 +43,9 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from etlkit.dag import DAG
-from etlkit.errors import BackfillError, TimetableError
+from etlkit.errors import BackfillError, DagError, ParamValidationError, TimetableError
 from etlkit.events import clock_text
-from etlkit.runs import insert_run
+from etlkit.runs import check_run_params, insert_run
 from etlkit.states import DagRunState, DagRunType
 from etlkit.store import BackfillRow, RunRow, Store
 from etlkit.timetables import DagRunInfo, as_utc
@@ -282,9 +281,9 @@ def _check_request(dag: DAG, plan: BackfillPlan, max_active_runs: int, conf: Map
             f"a backfill's max_active_runs must be a whole number of 1 or more, not {max_active_runs!r}"
         )
     try:
-        json.dumps({} if conf is None else {**conf})
-    except (TypeError, ValueError) as error:
-        raise BackfillError(f"conf must be a dict of what JSON can hold, not {conf!r} ({error})") from None
+        check_run_params(dag, conf)
+    except (DagError, ParamValidationError) as error:
+        raise BackfillError(str(error)) from None
 
 
 def _carry_out(

@@ -28,7 +28,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ from etlkit.events import Listener, RunEvent, TaskEvent, Trace, clock_text
 from etlkit.executors.base import Executor
 from etlkit.executors.sequential import SequentialExecutor
 from etlkit.logs import LogKey, LogStore
+from etlkit.params import NOTSET
 from etlkit.runs import clear_run, trigger_run
 from etlkit.runtime import DagRun, TaskRunner
 from etlkit.scheduler import Scheduler
@@ -68,8 +69,10 @@ class Text(str):
         return str(self)
 
 
-def instant(value: When, what: str = "date") -> datetime:
-    """The instant meant, in UTC; TimetableError, in one line, for a datetime without a zone or a text that is no date.
+def instant(value: When, what: str = "date", zone: tzinfo = UTC) -> datetime:
+    """The instant meant, in UTC; a text or date without a time zone is read in `zone`.
+
+    TimetableError, in one line, for a datetime without a zone or a text that is no date.
 
     >>> instant("2013-01-31 06:00").isoformat()
     '2013-01-31T06:00:00+00:00'
@@ -82,9 +85,9 @@ def instant(value: When, what: str = "date") -> datetime:
             value = datetime.fromisoformat(value)
         except ValueError:
             raise TimetableError(f"{what} {value!r} is not a date; write '2013-01-31' or '2013-01-31 06:00'") from None
-        value = value if value.tzinfo else value.replace(tzinfo=UTC)
+        value = value if value.tzinfo else value.replace(tzinfo=zone)
     elif isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time(), UTC)
+        value = datetime.combine(value, time(), zone)
     return as_utc(value, what)
 
 
@@ -238,14 +241,18 @@ class Lab:
         dag: DAG | str | None = None,
         *,
         conf: Mapping[str, Any] | None = None,
-        logical_date: When | None = None,
+        logical_date: When | None = NOTSET,
         run_id: str | None = None,
     ) -> DagRun:
-        """Make a manual run and let it happen; returns the run as it is then."""
-        when = None if logical_date is None else instant(logical_date, "logical_date")
+        """Make a manual run and let it happen; returns the run as it is then.
+
+        Unless a logical date is given it is the present; None makes a run that is about no date, so that `ds` and the
+        data interval are undefined in it. A text without a time zone is read in the DAG's.
+        """
+        when = self.now if logical_date is NOTSET else logical_date and instant(logical_date, "logical_date")
         with self._at_once():
             run = trigger_run(self.store, self._dag(dag), now=self.now, logical_date=when, conf=conf, run_id=run_id)
-        return DagRun(self._run(self._dag(dag), run))
+        return DagRun(self._run(dag, run))
 
     def backfill(
         self,
@@ -262,13 +269,13 @@ class Lab:
         """Run a DAG for the logical dates from `start` to `end`, both included; returns the plan: print it.
 
         `reprocess` says which runs that are there already run again: "none", "failed" or "completed"; `reverse` takes
-        the newest first; `dry_run` only plans.
+        the newest first; `dry_run` only plans. A text without a time zone is read in the DAG's.
         """
         from etlkit.backfill import create_backfill, plan_backfill
 
         dag = self._dag(dag)
         existing = self.store.runs(dag.dag_id)
-        dates = instant(start, "start"), instant(end, "end")
+        dates = instant(start, "start", dag.timezone), instant(end, "end", dag.timezone)
         plan = plan_backfill(dag, *dates, reprocess=reprocess, reverse=reverse, existing=existing, now=self.now)
         if not dry_run:
             with self._at_once():
@@ -436,19 +443,22 @@ class Lab:
         if which is None:
             return runs[-1]
         name = getattr(which, "run_id", which)
-        found = [run for run in runs if run.run_id == name] or self._runs_on(runs, name)
+        found = [run for run in runs if run.run_id == name] or self._runs_on(runs, name, dag.timezone)
         if len(found) != 1:
             there = ", ".join(run.run_id for run in found or (runs[0], runs[-1]))
             count = f"{len(found)} runs" if found else "no run"
             raise EtlkitError(f"DAG {dag.dag_id!r} has {count} of {name}; choose by run_id, such as {there}")
         return found[0]
 
-    def _runs_on(self, runs: list[RunRow], when: When) -> list[RunRow]:
-        moment = instant(when, "run")
+    def _runs_on(self, runs: list[RunRow], when: When, zone: tzinfo) -> list[RunRow]:
+        moment = instant(when, "run", zone)
         exact = [run for run in runs if run.logical_date == moment]
-        whole_day = moment.time() == time()
+        local = moment.astimezone(zone)
+        whole_day = local.time() == time()
         return exact or [
-            run for run in runs if whole_day and run.logical_date and run.logical_date.date() == moment.date()
+            run
+            for run in runs
+            if whole_day and run.logical_date and run.logical_date.astimezone(zone).date() == local.date()
         ]
 
     # --- how it looks ---

@@ -119,7 +119,7 @@ class Param:
         return f"Param({self.value!r}{rules})"
 
 
-SCALARS = (bool, int, float, str, type(None))
+SCALARS = (bool, int, str, type(None))
 """Types whose values are JSON as they are."""
 
 
@@ -131,7 +131,7 @@ def checked_json(value: Any) -> Any:
     """`value` if JSON can hold it; ParamValidationError otherwise."""
     if type(value) not in SCALARS:
         try:
-            json.dumps(value)
+            json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ParamValidationError(f"cannot be {_short(repr(value))}: JSON cannot hold it ({error})") from None
     return value

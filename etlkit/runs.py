@@ -5,6 +5,7 @@ A run and its task instances are inserted in one transaction, so a run is never 
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -14,7 +15,8 @@ import networkx as nx
 
 from etlkit.arguments import check_date
 from etlkit.dag import DAG
-from etlkit.errors import DagError
+from etlkit.errors import DagError, ParamValidationError
+from etlkit.params import NOTSET, run_params
 from etlkit.states import DagRunState, DagRunType
 from etlkit.store import RunRow, Store, TaskRow
 
@@ -67,6 +69,15 @@ def check_conf(dag: DAG, conf: Mapping[str, Any] | None) -> None:
         raise DagError(f"the conf of a run of {dag.dag_id!r} must be a dict, not {conf!r}")
 
 
+def check_run_params(dag: DAG, conf: Mapping[str, Any] | None) -> None:
+    """DagError unless `conf` is a JSON object; ParamValidationError unless all params of the DAG are valid with it."""
+    check_conf(dag, conf)
+    try:
+        run_params(dag.params, conf=conf)
+    except ParamValidationError as error:
+        raise ParamValidationError(f"DAG {dag.dag_id!r}: {error}", error.name) from None
+
+
 def task_rows(dag: DAG, run: RunRow) -> list[dict[str, Any]]:
     """What to insert for each task that has an instance in a run, in topological order.
 
@@ -90,34 +101,47 @@ def trigger_run(
     dag: DAG,
     *,
     now: datetime,
-    logical_date: datetime | None = None,
+    logical_date: datetime | None = NOTSET,
     conf: Mapping[str, Any] | None = None,
     run_id: str | None = None,
 ) -> RunRow:
     """Make a manual run, at once; DagError if there is already a run of this date or id.
 
-    Without a logical date the run is labelled with `now`. Its data interval is what the timetable infers: under a daily
-    data-interval schedule the last whole day, not today.
+    Unless a logical date is given, the run is labelled with `now`, as by Airflow's web page. Its data interval is what
+    the timetable infers: under a daily data-interval schedule the last whole day, not today.
+
+    None makes a run that is about no date, as Airflow's `dags trigger` and its API do when they are given none: it has
+    no data interval either, and for its tasks `ds`, `ts` and all else that follows from a date is undefined.
+
+    ParamValidationError, before there is a run, if a param of the DAG has no valid value with this `conf`.
     """
-    logical_date = (check_date("logical_date", logical_date) or now).astimezone(UTC)
-    interval = dag.timetable.infer_manual_data_interval(run_after=logical_date)
+    check_run_params(dag, conf)
+    date = check_date("logical_date", now if logical_date is NOTSET else logical_date)
+    moment = (date or now).astimezone(UTC)
     with store.transaction():
         run = insert_run(
             store,
             dag,
             DagRunType.MANUAL,
-            logical_date=logical_date,
-            data_interval=interval,
-            run_after=logical_date,
+            logical_date=date and moment,
+            data_interval=dag.timetable.infer_manual_data_interval(run_after=moment) if date else None,
+            run_after=moment,
             now=now,
             conf=conf,
-            run_id=run_id,
+            run_id=run_id or (None if date else free_run_id(store, dag, moment)),
         )
         if run is None:
-            taken = logical_date.isoformat() + (f" or called {run_id!r}" if run_id else "")
-            raise DagError(f"DAG {dag.dag_id!r} already has a run of {taken}; clear that one, or give another date")
+            taken = " or ".join([f"of {moment.isoformat()}"] * bool(date) + [f"called {run_id!r}"] * bool(run_id))
+            raise DagError(f"DAG {dag.dag_id!r} already has a run {taken}; clear that one, or give another date or id")
     store.touched()
     return run
+
+
+def free_run_id(store: Store, dag: DAG, moment: datetime) -> str:
+    """An id for a manual run without a logical date: its moment, and a number if there are several."""
+    plain = DagRunType.MANUAL.run_id(moment.isoformat())
+    names = itertools.chain([plain], (f"{plain}__{number}" for number in itertools.count(2)))
+    return next(name for name in names if store.run(dag.dag_id, name) is None)
 
 
 def clear_run(

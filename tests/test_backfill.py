@@ -241,8 +241,8 @@ def test_what_cannot_be_backfilled_is_refused_in_one_line(message, dag, first, l
     [
         ("max_active_runs must be a whole number of 1 or more, not 0", {"max_active_runs": 0}),
         ("max_active_runs must be .*, not True", {"max_active_runs": True}),
-        ("conf must be a dict of what JSON can hold", {"conf": {"at": NOON}}),
-        ("conf must be a dict of what JSON can hold", {"conf": ["not", "a", "dict"]}),
+        ("the conf of a run of .* must be JSON", {"conf": {"at": NOON}}),
+        ("the conf of a run of .* must be a dict", {"conf": ["not", "a", "dict"]}),
     ],
 )
 def test_what_cannot_be_created_is_refused_and_leaves_nothing(world, message, how):

@@ -735,8 +735,15 @@ def test_trigger_queues_a_run_and_says_if_it_will_wait(weather):
     assert "is paused: the run waits until `etlkit dags unpause weather`" in result.stderr
     assert "already has a run of 2013-01-05" in weather.refused("dags", "trigger", "weather", "-e", "2013-01-05")
     assert weather("dags", "unpause", "weather").exit_code == 0
-    assert weather("dags", "trigger", "weather").stderr == ""
+    assert weather("dags", "trigger", "weather", "-l", "2013-01-06").stderr == ""
     assert [run["state"] for run in weather.json("dags", "list-runs", "weather")] == ["queued", "queued"]
+
+
+def test_a_run_triggered_without_a_date_is_about_none_and_says_what_it_could_be_about(weather):
+    result = weather("dags", "trigger", "weather", "-o", "json")
+    (run,) = json.loads(result.stdout)
+    assert [run[name] for name in ("logical_date", "data_interval_start", "data_interval_end")] == [None] * 3
+    assert re.search(r"no logical date, so ds, ts .* with -l \S+ it would be about \S+ 00:00:00 to", result.stderr)
 
 
 def test_pause_and_unpause(weather):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etlkit.cli import backfill
-from etlkit.cli.options import INSTANT, PICTURE, conf_option, dag_argument, output_option, source_option
+from etlkit.cli.options import INSTANT, PICTURE, conf_option, dag_argument, in_zone_of, output_option, source_option
 from etlkit.cli.tables import show, show_record
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ def test(
     from etlkit.cli.loading import find_dag
     from etlkit.cli.trial import try_dag
 
-    run, tasks = try_dag(find_dag(dag_id, source), logical_date, conf)
+    dag = find_dag(dag_id, source)
+    run, tasks = try_dag(dag, in_zone_of(dag, logical_date), conf)
     rows = [{name: getattr(task, name) for name in ("task_id", "map_index", "state", "try_number")} for task in tasks]
     about_run = {name: getattr(run, name) for name in ("dag_id", "run_id", "logical_date", "state")}
     show_record({**about_run, "task_instances": rows}, rows, output)
@@ -217,7 +218,7 @@ def list_runs(dag_id: str, state: str | None, output: str) -> None:
 
 @dags.command()
 @dag_argument
-@click.option("-e", "--logical-date", "--exec-date", type=INSTANT, help="the run's logical date  [default: now]")
+@click.option("-l", "-e", "--logical-date", "--exec-date", type=INSTANT, help="the run's logical date  [default: none]")
 @click.option("-r", "--run-id", help="the run's id  [default: manual__ and its date]")
 @conf_option
 @source_option
@@ -232,6 +233,8 @@ def trigger(
 ) -> None:
     """Queue a manual run of a DAG, for the scheduler to start.
 
+    Without a logical date the run is about no date, as in Airflow: it has no `ds`, no `ts` and no data interval.
+
     \b
     Example: etlkit dags trigger weather --conf '{"airport": "JFK"}'
     """
@@ -242,11 +245,25 @@ def trigger(
 
     dag, store, now = find_dag(dag_id, source), open_store(), SystemClock().now()
     paused = register(store, dag, now)
-    run = trigger_run(store, dag, now=now, logical_date=logical_date, conf=conf, run_id=run_id)
+    run = trigger_run(store, dag, now=now, logical_date=in_zone_of(dag, logical_date), conf=conf, run_id=run_id)
     names = ("dag_id", "run_id", "state", "logical_date", "data_interval_start", "data_interval_end", "conf")
     show([{name: getattr(run, name) for name in names}], output)
+    if logical_date is None:
+        click.echo(undated(dag, now), err=True)
     if paused:
         click.echo(f"DAG {dag_id!r} is paused: the run waits until `etlkit dags unpause {dag_id}`", err=True)
+
+
+def undated(dag: DAG, now: datetime) -> str:
+    """What it means that a run has no logical date, and what it would be about with the present one."""
+    from etlkit.events import clock_text
+
+    start, end = dag.timetable.infer_manual_data_interval(run_after=now)
+    date = now.replace(microsecond=0, tzinfo=None).isoformat()
+    return (
+        "the run has no logical date, so ds, ts and the data interval are undefined in it; "
+        f"with -l {date} it would be about {clock_text(start)} to {clock_text(end)}"
+    )
 
 
 @dags.command()

@@ -36,7 +36,7 @@ def try_dag(dag: DAG, logical_date: datetime | None, conf: Mapping[str, Any] | N
     scheduler = OnDemandScheduler(store, clock, SequentialExecutor(), runner=_runner(store, clock))
     scheduler.add_dag(dag)
     _make_pools(store, dag)
-    run = trigger_run(store, dag, now=clock.now(), logical_date=logical_date, conf=conf)
+    run = trigger_run(store, dag, now=clock.now(), logical_date=logical_date or clock.now(), conf=conf)
     scheduler.settle()
     while (moment := scheduler.next_event()) is not None:
         clock.sleep_until(moment)
