@@ -63,7 +63,7 @@ class LogStore:
             return self._memory.setdefault(key, io.StringIO())
         path = self.folder / key.path()
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a", encoding="utf-8", buffering=1)
+        return path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
 
     def read(self, key: LogKey) -> str:
         """What the try wrote; nothing if it wrote nothing."""

@@ -1,9 +1,9 @@
 """One task instance, from queued to finished, in any process.
 
-`TaskRunner.run(work)` takes the task instance (so that nobody else runs it), builds its context, executes it, and writes
-down how it ended. Taking and ending are one transaction each; between them no transaction is open, however long the task
-takes. An attempt ends only if it still holds the task instance: its try number and a token that only it knows are part of
-the UPDATE, so a message delivered twice or a worker that was thought dead changes nothing.
+`TaskRunner.run(work)` takes the task instance (so that nobody else runs it), builds its context, executes it, and
+writes down how it ended. Taking and ending are one transaction each; between them no transaction is open, however long
+the task takes. An attempt ends only if it still holds the task instance: its try number and a token that only it knows
+are part of the UPDATE, so a message delivered twice or a worker that was thought dead changes nothing.
 
 How an attempt ends is read off what `execute` does:
 
@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from etlkit import xcom
@@ -125,7 +125,8 @@ CALLBACKS = {
 class TaskRunner:
     """Runs attempts against one Store and one Clock.
 
-    `warehouse` gives the DuckDB connection that tasks find as `context["warehouse"]`; it is called when first asked for.
+    `warehouse` gives the DuckDB connection that tasks find as `context["warehouse"]`; it is called when that is asked
+    for.
     """
 
     def __init__(
@@ -198,8 +199,8 @@ class TaskRunner:
         values = {}
         try:
             values = xcoms_of(work.task, outcome)
-        except XComError as error:
-            log.error("%s", error)
+        except Exception as error:  # an XComError, or what the value's own methods raise
+            log.error("%s", one_line(error))
             outcome = Outcome(FAILED, error=error)
         state, not_before = outcome.state, outcome.not_before
         if state == FAILED and outcome.retry and work.try_number <= work.max_tries:
@@ -265,9 +266,8 @@ def xcoms_of(task: BaseOperator, outcome: Outcome) -> dict[str, str]:
     if outcome.value is not None and task.do_xcom_push:
         if task.multiple_outputs:
             if not isinstance(outcome.value, Mapping):
-                raise XComError(
-                    f"task {task.task_id!r} has multiple_outputs and must return a dict, not {type(outcome.value).__name__}"
-                )
+                kind = type(outcome.value).__name__
+                raise XComError(f"task {task.task_id!r} has multiple_outputs and must return a dict, not {kind}")
             if odd := [key for key in outcome.value if not isinstance(key, str)]:
                 raise XComError(f"task {task.task_id!r} has multiple_outputs: its keys must be strings, not {odd[0]!r}")
             values.update(outcome.value)
@@ -420,23 +420,22 @@ class TaskInstance:
     ) -> Any:
         """What tasks pushed under `key`: one value for one task id, a list for several.
 
-        Without `task_ids`, this task's own. `run_id` (and `dag_id`) look into another run; `include_prior_dates` goes
-        back to the newest earlier run that has a value. Nothing pushed gives `default`.
+        Without `task_ids`, this task's own. `run_id` (and `dag_id`) look into another run. `include_prior_dates` adds
+        the values of all runs with earlier logical dates, oldest first: more than one value makes a list. Nothing
+        pushed gives `default`.
         """
         if task_ids is None:
             task_ids = self.task_id
         if not isinstance(task_ids, str):
-            return [
-                self.xcom_pull(task_id, key, map_indexes=map_indexes, run_id=run_id, dag_id=dag_id, default=default)
-                for task_id in task_ids
-            ]
+            pull = partial(self.xcom_pull, key=key, map_indexes=map_indexes, run_id=run_id, dag_id=dag_id)
+            return [pull(name, include_prior_dates=include_prior_dates, default=default) for name in task_ids]
         found = self._pull(task_ids, key, run_id, dag_id, include_prior_dates)
         if isinstance(map_indexes, int):
             found = [(index, text) for index, text in found if index == map_indexes]
         elif map_indexes is not None:
             by_index = dict(found)
             return [xcom.loads(by_index[index]) if index in by_index else default for index in map_indexes]
-        if found and found[0][0] >= 0 and map_indexes is None:
+        if map_indexes is None and (len(found) > 1 or (found and found[0][0] >= 0)):
             return [xcom.loads(text) for _, text in found]
         return xcom.loads(found[0][1]) if found else default
 
@@ -446,13 +445,10 @@ class TaskInstance:
         store, run = self._runner.store, self._work.run
         if run_id is not None or dag_id is not None:
             other = store.run(dag_id or run.dag_id, run_id or run.run_id)
-            return store.pull_xcom(other.id, task_id, key) if other else []
-        found = store.pull_xcom(run.id, task_id, key)
-        earlier: RunRow | None = run
-        while prior and not found and earlier is not None and earlier.logical_date is not None:
-            earlier = store.previous_run(earlier, scheduled_only=False)
-            found = store.pull_xcom(earlier.id, task_id, key) if earlier else []
-        return found
+            if other is None:
+                return []
+            run = other
+        return store.pull_xcom_until(run, task_id, key) if prior else store.pull_xcom(run.id, task_id, key)
 
     def __repr__(self) -> str:
         return f"<TaskInstance {self.dag_id}.{self.task_id} {self.run_id} try {self.try_number} {self.state}>"

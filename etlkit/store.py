@@ -698,6 +698,16 @@ class Store:
             {"run_pk": run_pk, "task_id": task_id, "key": key},
         ).fetchall()
 
+    def pull_xcom_until(self, run: RunRow, task_id: str, key: str) -> list[tuple[int, str]]:
+        """The same of this run and all of its DAG with earlier logical dates, those of the oldest run first."""
+        return self.run_sql(
+            """SELECT x.map_index, x.value FROM dag_run r JOIN xcom x ON x.dag_run_id = r.id
+               WHERE r.dag_id = :dag_id AND x.task_id = :task_id AND x.key = :key
+                 AND COALESCE(r.logical_date, r.run_after) <= :moment
+               ORDER BY COALESCE(r.logical_date, r.run_after), x.map_index""",
+            {"dag_id": run.dag_id, "task_id": task_id, "key": key, "moment": run.logical_date or run.run_after},
+        ).fetchall()
+
     def delete_xcoms(self, run_pk: int, task_id: str, map_index: int) -> None:
         """Forget what a task instance pushed: a retry starts clean."""
         self.run_sql(
