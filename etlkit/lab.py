@@ -249,10 +249,13 @@ class Lab:
         Unless a logical date is given it is the present; None makes a run that is about no date, so that `ds` and the
         data interval are undefined in it. A text without a time zone is read in the DAG's.
         """
-        when = self.now if logical_date is NOTSET else logical_date and instant(logical_date, "logical_date")
+        found = self._dag(dag)
+        when: Any = self.now if logical_date is NOTSET else logical_date
+        if when is not None:
+            when = instant(when, "logical_date", found.timezone)
         with self._at_once():
-            run = trigger_run(self.store, self._dag(dag), now=self.now, logical_date=when, conf=conf, run_id=run_id)
-        return DagRun(self._run(dag, run))
+            run = trigger_run(self.store, found, now=self.now, logical_date=when, conf=conf, run_id=run_id)
+        return DagRun(self._run(found, run))
 
     def backfill(
         self,
@@ -436,7 +439,7 @@ class Lab:
         return dag.get_task(task.task_id if isinstance(task, BaseOperator) else task).task_id
 
     def _run(self, dag: DAG, which: Any) -> RunRow:
-        """The run meant: by what `trigger` returned, run_id, logical date, or its day in UTC; None is the latest."""
+        """The run meant: by what `trigger` returned, run_id, logical date, or its day in the DAG's zone; None is the latest."""
         runs = self.store.runs(dag.dag_id)
         if not runs:
             raise EtlkitError(f"DAG {dag.dag_id!r} has no runs yet; it is {clock_text(self.now)}: lab.why() says more")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etlkit.cli.options import INSTANT, conf_option, dag_argument, output_option, source_option
+from etlkit.cli.options import INSTANT, conf_option, dag_argument, in_zone_of, output_option, source_option
 from etlkit.cli.tables import show
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def create(
     source: Path | None,
     output: str,
 ) -> None:
-    """Run a DAG for each of its logical dates from START to END, both included.
+    """Run a DAG for each of its logical dates from START to END, both included, dates being read in its time zone.
 
     It first prints which runs it means. It may be interrupted at any moment, even killed: repeated, it goes on where it
     stopped, and once everything is there it does nothing. The exit code is 0 only if no run failed.
@@ -72,7 +72,8 @@ def create(
     from etlkit.cli.loading import find_dag
     from etlkit.clock import SystemClock
 
-    dag, dates = find_dag(dag_id, source), (start_date, end_date or start_date)
+    dag = find_dag(dag_id, source)
+    dates = in_zone_of(dag, start_date), in_zone_of(dag, end_date or start_date)
     plan = partial(plan_backfill, dag, *dates, reprocess=reprocess, reverse=run_backwards, now=SystemClock().now())
     if dry_run:
         _show_plan(plan(existing=_runs_so_far(dag_id)), output)

@@ -7,24 +7,31 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from etlkit.dag import DAG
 
 Command = Callable[..., Any]
 
 
 class Instant(click.ParamType):
-    """A date such as 2013-01-31 or 2013-01-31T06:00+09:00; without a time zone it means UTC."""
+    """A date such as 2013-01-31 or 2013-01-31T06:00+09:00; `in_zone_of` says which instant one without a zone means."""
 
     name = "date"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
-            instant = datetime.fromisoformat(value)
+            return datetime.fromisoformat(value)
         except ValueError:
             self.fail(f"{value!r} is not a date; write 2013-01-31 or 2013-01-31T06:00+09:00", param, ctx)
-        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def in_zone_of(dag: DAG, date: Any) -> Any:
+    """The instant that a date on the command line means for `dag`, in UTC; None stays None."""
+    return date and (date if date.tzinfo else date.replace(tzinfo=dag.timezone)).astimezone(UTC)
 
 
 class JsonObject(click.ParamType):

@@ -13,6 +13,7 @@ from etlkit.cli.options import (
     INSTANT,
     conf_option,
     dag_argument,
+    in_zone_of,
     output_option,
     run_argument,
     source_option,
@@ -80,7 +81,8 @@ def test(
     from etlkit.cli.loading import find_dag
     from etlkit.cli.trial import try_task
 
-    run, task, value = try_task(find_dag(dag_id, source), task_id, logical_date, conf)
+    dag = find_dag(dag_id, source)
+    run, task, value = try_task(dag, task_id, in_zone_of(dag, logical_date), conf)
     row = {name: getattr(task, name) for name in ("task_id", "map_index", "state", "try_number", "error")}
     record = {"dag_id": dag_id, "run_id": run.run_id, "logical_date": run.logical_date, **row, "return_value": value}
     show_record(record, [row], output)
