@@ -1,7 +1,8 @@
 """Settings: `etlkit.cfg`, overridden by `ETLKIT__SECTION__KEY` in the environment.
 
-Sections and keys are those of `airflow.cfg` where it has them. `OPTIONS` is the whole list, with each option's default and
-meaning; a key that is not in it is refused with the nearest name. The file lies in `ETLKIT_HOME` (`~/etlkit` unless set).
+Sections and keys are those of `airflow.cfg` where it has them. `OPTIONS` is the whole list, with each option's default
+and meaning; a key that is not in it is refused with the nearest name. The file lies in `ETLKIT_HOME` (`~/etlkit` unless
+set).
 
 >>> conf = Config(environ={"ETLKIT__CORE__PARALLELISM": "4"})
 >>> conf.get("core", "parallelism")

@@ -227,8 +227,8 @@ class ParamValidationError(AirflowException):
 class TemplateError(AirflowException):
     """A template that cannot be rendered.
 
-    `field` is the task's attribute, `template` its text or the name of its file, `line` where in it (from 1), and `name`
-    the name that was undefined, as far as they are known. What went wrong is the error's `__cause__`.
+    `field` is the task's attribute, `template` its text or the name of its file, `line` where in it (from 1), and
+    `name` the name that was undefined, as far as they are known. What went wrong is the error's `__cause__`.
     """
 
     def __init__(

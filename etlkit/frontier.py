@@ -1,8 +1,8 @@
 """Which tasks of one run may go next: the pure decision at the heart of the scheduler.
 
-`TaskIndex` is a DAG's graph as arrays, worked out once per DAG. `Frontier` holds the states of one run over it and answers
-one question: given what has changed, which tasks are now runnable, and which have taken a final state without running?
-No clock, no database: hand it states, read off decisions.
+`TaskIndex` is a DAG's graph as arrays, worked out once per DAG. `Frontier` holds the states of one run over it and
+answers one question: given what has changed, which tasks are now runnable, and which have taken a final state without
+running? No clock, no database: hand it states, read off decisions.
 
 >>> from etlkit.dag import DAG, BaseOperator
 >>> with DAG("d") as dag:

@@ -15,8 +15,8 @@
 `alembic_version`       which version of these tables the file holds
 ======================  ================================================================================
 
-Instants are UTC: `TIMESTAMP WITH TIME ZONE` in PostgreSQL, ISO text in SQLite (`2013-01-01 00:00:00+00:00`), which sorts
-as time does. Names follow Airflow's tables where it has them.
+Instants are UTC: `TIMESTAMP WITH TIME ZONE` in PostgreSQL, ISO text in SQLite (`2013-01-01 00:00:00+00:00`), which
+sorts as time does. Names follow Airflow's tables where it has them.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ VERDICT_STATE: Mapping[Verdict, str] = {
 class UpstreamCounts:
     """How many of a task's direct upstream task instances are in each final state.
 
-    `total` counts them all, also those not finished, and `done` those that will not change any more; `setups` and the two
-    after it count only setup tasks among them.
+    `total` counts them all, also those not finished, and `done` those that will not change any more; `setups` and the
+    two after it count only setup tasks among them.
     """
 
     total: int = 0

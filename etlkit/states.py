@@ -1,7 +1,7 @@
 """The states of runs and task instances, and which may follow which.
 
-Names are Airflow's. `TASK_TRANSITIONS` and `RUN_TRANSITIONS` are the whole truth: the store refuses a change that is not
-in them, the picture in the notebook is drawn from them, and the tests walk through them one by one.
+Names are Airflow's. `TASK_TRANSITIONS` and `RUN_TRANSITIONS` are the whole truth: the store refuses a change that is
+not in them, the picture in the notebook is drawn from them, and the tests walk through them one by one.
 
 A task instance that is not decided yet has no state, which is written `None`.
 

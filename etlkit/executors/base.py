@@ -8,8 +8,8 @@ from etlkit.runtime import Result, TaskRunner, Work
 class Executor:
     """Runs attempts: `start`, then `submit` and `poll` as often as needed, then `stop`.
 
-    The scheduler marks a task instance queued and commits before it submits it. The executor says what became of it only
-    by `poll`; a task instance that it never speaks of again is found when the scheduler starts anew.
+    The scheduler marks a task instance queued and commits before it submits it. The executor says what became of it
+    only by `poll`; a task instance that it never speaks of again is found when the scheduler starts anew.
     """
 
     in_process = False

@@ -21,7 +21,8 @@ class Ratio(NamedTuple):
 
     def __str__(self) -> str:
         met = "met" if self.value <= self.target else "NOT MET"
-        return f"{self.value:5.2f}  (target ≤ {self.target}, {met})  {self.what}{f'; {self.detail}' * bool(self.detail)}"
+        detail = f"; {self.detail}" if self.detail else ""
+        return f"{self.value:5.2f}  (target ≤ {self.target}, {met})  {self.what}{detail}"
 
 
 def in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> tuple[float, float, float]:
@@ -43,7 +44,8 @@ def machine() -> str:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        model = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), model)
+        names = (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line)
+        model = next(names, model)
     memory = ""
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
