@@ -439,7 +439,7 @@ class Lab:
         return dag.get_task(task.task_id if isinstance(task, BaseOperator) else task).task_id
 
     def _run(self, dag: DAG, which: Any) -> RunRow:
-        """The run meant: `trigger`'s answer, a run_id, a logical date, a day in the DAG's zone, or the latest (None)."""
+        """The run meant: `trigger`'s answer, a run_id, a logical date, a day in the DAG's zone; the latest if None."""
         runs = self.store.runs(dag.dag_id)
         if not runs:
             raise EtlkitError(f"DAG {dag.dag_id!r} has no runs yet; it is {clock_text(self.now)}: lab.why() says more")
