@@ -53,6 +53,7 @@ HOOKS = {
 WHOLE_EXTRA = "__extra__"
 """The one key of a URI's query that holds the whole extra as JSON, when that is not flat text."""
 
+URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
 CONN_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
 
@@ -81,7 +82,7 @@ class Connection:
         self.port = _port(self.conn_id, self.port)
         if self.extra is not None and not isinstance(self.extra, str):
             self.extra = json.dumps(self.extra)
-        masker.mask_secret(self.password)
+        masker.mask_secret([self.password, *map(unquote, URL_PASSWORD.findall(self.host or ""))])
         masker.learn(self.extra_dejson)
 
     @property
@@ -359,7 +360,6 @@ SECRET_FIELDS = frozenset({"password", "extra"})
 # --- what the masker should know from the start ---
 
 ENVIRONMENT_NAME = re.compile(r"(?:ETLKIT|AIRFLOW)_(VAR|CONN)_(.+)")
-URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
 
 
 def learn_secrets(store: Store) -> None:

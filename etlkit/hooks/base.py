@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from etlkit.connections import Connection
 from etlkit.errors import HookError
+from etlkit.masking import mask
 
 
 class BaseHook:
@@ -55,5 +56,5 @@ class BaseHook:
         raise NotImplementedError(f"{type(self).__name__} cannot be tested; write test_connection")
 
     def refusal(self, reason: object) -> HookError:
-        """An error in one line, with the name of the Connection."""
-        return HookError(self.conn_id, " ".join(str(reason).split()))
+        """An error in one line, with the name of the Connection and without secrets."""
+        return HookError(self.conn_id, " ".join(mask(str(reason)).split()))

@@ -46,7 +46,8 @@ class SlackWebhookHook(BaseHook):
         from slack_sdk.webhook import WebhookClient
 
         extra = self.connection.extra_dejson
-        return WebhookClient(self.url, timeout=int(extra.get("timeout", TIMEOUT)), proxy=extra.get("proxy"))
+        timeout = int(extra.get("timeout", TIMEOUT))
+        return WebhookClient(self.url, timeout=timeout, proxy=extra.get("proxy"), retry_handlers=[])
 
     def send(self, *, text: str | None = None, blocks: list[dict[str, Any]] | None = None, **arguments: Any) -> None:
         """Post a message; HookError if Slack does not take it."""

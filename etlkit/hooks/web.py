@@ -88,7 +88,7 @@ class HttpHook(BaseHook):
             request.add_unredirected_header(name, str(value))
         response = self._send(request, timeout)
         if options.get("check_response", True) and not 200 <= response.status_code < 300:
-            answer = " ".join(mask(response.text).split())[:200]
+            answer = mask(response.text)[:200]
             raise self.refusal(f"{_shown(request)} answered {response.status_code} {response.reason}: {answer}")
         return response
 
@@ -129,7 +129,7 @@ class HttpHook(BaseHook):
                 return HttpResponse(error.code, error.reason, dict(error.headers), error.read())
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
-            raise self.refusal(f"{_shown(request)} gave no answer: {mask(str(reason))}") from error
+            raise self.refusal(f"{_shown(request)} gave no answer: {reason}") from error
 
 
 class SameHostHeaders(HTTPRedirectHandler):
