@@ -28,11 +28,12 @@
         ├── AirflowFailException     it fails now, without retries
         ├── AirflowRescheduleException   .reschedule_date: a sensor that gives back its slot until then
         ├── AirflowSensorTimeout     a sensor waited long enough; never retried
-        ├── AirflowTaskTimeout       execution_timeout passed
         ├── AirflowNotFoundException a Variable or Connection that does not exist
         ├── ParamValidationError     .name: a param without a value, or with one against its rules
         ├── TemplateError            .field, .template, .line, .name: a template that cannot be rendered
         └── DownstreamTasksSkipped   .tasks: it succeeded, and decided that these do not run
+
+    AirflowTaskTimeout               execution_timeout passed; outside the tree, so that no `except Exception` stops it
 
 Each error carries its data as attributes and says the next step in its message. The command line prints the message
 as one line and exits with code 2.
@@ -208,8 +209,11 @@ class AirflowSensorTimeout(AirflowException):
     """A sensor waited for its `timeout`; it is not retried."""
 
 
-class AirflowTaskTimeout(AirflowException):
-    """A task ran longer than its `execution_timeout`."""
+class AirflowTaskTimeout(BaseException):
+    """A task ran longer than its `execution_timeout`.
+
+    As in Airflow no `Exception`: a task that catches those and goes on is ended all the same.
+    """
 
 
 class AirflowNotFoundException(AirflowException):

@@ -161,8 +161,8 @@ class TaskRunner:
         ti = TaskInstance(self, work)
         context = Context(ti)
         with self.logs.open(work.log_key):
-            outcome = self._attempt(work, context)
-            result = self._finish(work, ti, outcome)
+            outcome, values = packed(work.task, self._attempt(work, context))
+            result = self._finish(work, ti, outcome, values)
             if result.state is not None:
                 self._call_back(work.task, context, result, outcome)
         if isinstance(outcome.error, KeyboardInterrupt):
@@ -193,15 +193,9 @@ class TaskRunner:
         finally:
             current_context.reset(token)
 
-    def _finish(self, work: Work, ti: TaskInstance, outcome: Outcome) -> Result:
+    def _finish(self, work: Work, ti: TaskInstance, outcome: Outcome, values: Mapping[str, str]) -> Result:
         """Write down how the attempt ended, with the values it leaves, in one transaction."""
         now = self.clock.now()
-        values = {}
-        try:
-            values = xcoms_of(work.task, outcome)
-        except Exception as error:  # an XComError, or what the value's own methods raise
-            log.error("%s", one_line(error))
-            outcome = Outcome(FAILED, error=error)
         state, not_before = outcome.state, outcome.not_before
         if state == FAILED and outcome.retry and work.try_number <= work.max_tries:
             state = UP_FOR_RETRY
@@ -256,6 +250,15 @@ def outcome_of(error: BaseException) -> Outcome:
             return Outcome(FAILED, error=error, retry=False)
         case _:
             return Outcome(FAILED, error=error)
+
+
+def packed(task: BaseOperator, outcome: Outcome) -> tuple[Outcome, dict[str, str]]:
+    """The outcome and the XComs it leaves behind; one whose values cannot travel has failed."""
+    try:
+        return outcome, xcoms_of(task, outcome)
+    except Exception as error:  # an XComError, or what the value's own methods raise
+        log.error("%s", one_line(error))
+        return Outcome(FAILED, error=error), {}
 
 
 def xcoms_of(task: BaseOperator, outcome: Outcome) -> dict[str, str]:
@@ -318,9 +321,12 @@ def time_limit(task: BaseOperator) -> Iterator[None]:
         yield
     except Exception as error:
         # Compiled code may turn what the handler raised into an error of its own, as DuckDB does.
-        if expired and not isinstance(error, AirflowTaskTimeout):
+        if expired:
             raise time_out(task) from error
         raise
+    else:
+        if expired:  # the task caught it and went on to its end
+            raise time_out(task)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
