@@ -500,6 +500,11 @@ class BaseOperator(TaskArguments, Dependency, metaclass=OperatorMeta):
         return type(self).__name__
 
     @property
+    def dag_id(self) -> str | None:
+        """The id of its DAG."""
+        return self.dag.dag_id if self.dag else None
+
+    @property
     def output(self) -> XComArg:
         """The task's result, to pass to another task."""
         return XComArg(self)
@@ -519,6 +524,16 @@ class BaseOperator(TaskArguments, Dependency, metaclass=OperatorMeta):
     def downstream_task_ids(self) -> set[str]:
         """The ids of the tasks directly after this one."""
         return set(self._graph().succ[self.task_id])
+
+    @property
+    def upstream_list(self) -> list[BaseOperator]:
+        """The tasks directly before this one."""
+        return [self._graph().nodes[task_id]["task"] for task_id in self._graph().pred[self.task_id]]
+
+    @property
+    def downstream_list(self) -> list[BaseOperator]:
+        """The tasks directly after this one."""
+        return [self._graph().nodes[task_id]["task"] for task_id in self._graph().succ[self.task_id]]
 
     def _graph(self) -> nx.DiGraph:
         if self.dag is None:
@@ -874,6 +889,20 @@ class DAG(metaclass=CheckedArguments):
         except nx.NetworkXUnfeasible:
             edges = nx.find_cycle(self.graph)
             raise CycleError(self.dag_id, [edges[0][0], *(head for _, head in edges)]) from None
+
+    @property
+    def task_ids(self) -> list[str]:
+        """The ids of the tasks in the order they were written."""
+        return list(self.task_dict)
+
+    def has_task(self, task_id: str) -> bool:
+        """Whether there is a task of that id."""
+        return task_id in self.task_dict
+
+    @property
+    def owner(self) -> str:
+        """The owners of its tasks, with commas between them."""
+        return ", ".join(sorted({task.owner for task in self.tasks}))
 
     @property
     def folder(self) -> str:

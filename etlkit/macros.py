@@ -109,13 +109,15 @@ class Macros:
 class Lookup:
     """`var.value`, `var.json` and `conn` in a template: what is stored under a name is looked up when it is used.
 
+    `get` answers `otherwise`, unless told a default, where `find` raises AirflowNotFoundException.
+
     >>> airports = Lookup({"home": "JFK"}.__getitem__)
     >>> airports.home
     'JFK'
     """
 
-    def __init__(self, find: Callable[[str], Any]) -> None:
-        self._find = find
+    def __init__(self, find: Callable[[str], Any], otherwise: Any = None) -> None:
+        self._find, self._otherwise = find, otherwise
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -127,7 +129,7 @@ class Lookup:
         try:
             return self._find(name)
         except AirflowNotFoundException:
-            return default
+            return self._otherwise if default is NOTSET else default
 
     def __repr__(self) -> str:
         return "<looked up by name>"

@@ -49,7 +49,7 @@ from etlkit.errors import (
 from etlkit.logs import LogKey, LogStore, install_handler
 from etlkit.macros import Lookup, Macros
 from etlkit.masking import masker
-from etlkit.params import run_params
+from etlkit.params import NOTSET, run_params
 from etlkit.states import FAILED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY, DagRunType
 from etlkit.store import RunRow, Store, this_process
 from etlkit.templates import rendered
@@ -548,8 +548,8 @@ def _previous(name: str) -> Callable[[Context], Any]:
 def _variables(context: Context) -> dict[str, Lookup]:
     variables = Variables(context.ti.store)
     return {
-        "value": Lookup(variables.get),
-        "json": Lookup(lambda key: variables.get(key, deserialize_json=True)),
+        "value": Lookup(variables.get, NOTSET),
+        "json": Lookup(lambda key: variables.get(key, deserialize_json=True), NOTSET),
     }
 
 

@@ -53,6 +53,25 @@ FILTERS: Mapping[str, Callable[[Any], str | None]] = {
 """Airflow's filters: `{{ data_interval_end | ds }}`."""
 
 
+class NoRun:
+    """What `prev_…_success` is in a template when no run before has succeeded: prints as None, but is no date.
+
+    A filter on None gives None; on this it is an error, so that no "None" gets into a query for want of a date.
+    """
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"no run before this one has succeeded, so there is no {name} of its dates")
+
+    def __repr__(self) -> str:
+        return "None"
+
+
+NO_RUN = NoRun()
+
+
 class Names(Mapping[str, Any]):
     """The names of a task's context that templates have."""
 
@@ -62,7 +81,8 @@ class Names(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in NOT_IN_TEMPLATES:
             raise KeyError(name)
-        return self.context[name]
+        value = self.context[name]
+        return NO_RUN if value is None and name.startswith("prev_") else value
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in self.context if name not in NOT_IN_TEMPLATES)
@@ -189,7 +209,11 @@ def make_environment(
 
 def render(template: jinja2.Template, context: Mapping[str, Any]) -> Any:
     """What a template gives in a context; an exception in it has the template's lines in its traceback."""
+    environment = template.environment
     try:
-        return template.environment.concat(template.root_render_func(template.new_context(Names(context))))  # type: ignore[arg-type]
+        value = environment.concat(template.root_render_func(template.new_context(Names(context))))  # type: ignore[arg-type]
+        if isinstance(value, jinja2.StrictUndefined):
+            str(value)  # raises; where values are wanted and not text, Jinja itself lets an undefined one out
     except Exception:
-        template.environment.handle_exception()
+        environment.handle_exception()
+    return None if value is NO_RUN else value
