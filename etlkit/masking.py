@@ -130,12 +130,12 @@ class Masker:
         return _Redaction(self, self._mask_exact, max_depth or MAX_DEPTH, replacement).of(value, name)
 
     def masked(self, value: Any, name: str | None = None) -> Any:
-        """`value` as it may be shown: like `redact`, but at any depth, in any spelling, and numbers too.
+        """`value` as it may be shown: like `redact`, but at any depth, in any spelling, numbers too; sets stay sets.
 
         >>> masker.masked({"connection": {"password": 12345678, "port": 5432}})
         {'connection': {'password': '***', 'port': 5432}}
         """
-        return _Redaction(self, lambda text, _: self.mask(text), all_types=True).of(value, name)
+        return _Redaction(self, lambda text, _: self.mask(text), strict=True).of(value, name)
 
     def unmasked(self, new: Any, old: Any, name: str | None = None) -> Any:
         """`new`, what `masked` gave for `old` and somebody has edited, with the parts that were left alone put back.
@@ -200,7 +200,7 @@ class Masker:
 
 
 class _Redaction:
-    """One walk through a value, hiding what is secret: strings, or with `all_types` whatever has a sensitive name."""
+    """One walk through a value, hiding what is secret; `strict` as in `Masker.masked`."""
 
     def __init__(
         self,
@@ -208,11 +208,11 @@ class _Redaction:
         replace: Callable[[str, str], str],
         max_depth: int = sys.maxsize,
         replacement: str = STARS,
-        all_types: bool = False,
+        strict: bool = False,
     ) -> None:
         self._is_sensitive = masker.should_hide_value_for_key
         self._replace, self._max_depth, self._replacement = replace, max_depth, replacement
-        self._all_types = all_types
+        self._strict = strict
 
     def of(self, value: Any, name: object) -> Any:
         """A copy of `value` to show; `name` is what it is called."""
@@ -227,7 +227,7 @@ class _Redaction:
         if isinstance(item, Mapping):
             return {key: self._walk(part, key, depth + 1) for key, part in item.items()}
         if isinstance(item, (list, tuple, set, frozenset)):
-            return _as_sequence(item, (self._walk(part, None, depth + 1) for part in item))
+            return self._sequence(item, (self._walk(part, None, depth + 1) for part in item))
         if depth > self._max_depth:
             return item
         if isinstance(item, Enum):
@@ -240,12 +240,13 @@ class _Redaction:
         if isinstance(item, Mapping):
             return {key: self._hide(part, depth + 1) for key, part in item.items()}
         if isinstance(item, (list, tuple, set, frozenset)):
-            return _as_sequence(item, (self._hide(part, depth + 1) for part in item))
-        return self._replacement if self._all_types and not isinstance(item, (bool, type(None))) else item
+            return self._sequence(item, (self._hide(part, depth + 1) for part in item))
+        return self._replacement if self._strict and not isinstance(item, (bool, type(None))) else item
 
-
-def _as_sequence(item: Any, parts: Iterable[Any]) -> Any:
-    return list(parts) if isinstance(item, list) else tuple(parts)
+    def _sequence(self, item: Any, parts: Iterable[Any]) -> Any:
+        if isinstance(item, (set, frozenset)) and self._strict:
+            return set(parts)
+        return list(parts) if isinstance(item, list) else tuple(parts)
 
 
 class MaskedStream:

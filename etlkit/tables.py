@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from etlkit import xcom
 from etlkit.errors import MetadataError
 from etlkit.events import RunEvent, TaskEvent
+from etlkit.masking import masker
 from etlkit.store import Store, explained
 
 if TYPE_CHECKING:
@@ -83,10 +84,12 @@ def tries(store: Store) -> pd.DataFrame:
 
 
 def xcoms(store: Store) -> pd.DataFrame:
-    """The values that tasks left for each other, as Python values."""
+    """The values that tasks left for each other, as Python values, without secrets."""
+    import pandas as pd
+
     frame = _frame(store, XCOMS)
-    frame["value"] = frame["value"].map(xcom.loads).astype(object)
-    return frame
+    values = [masker.masked(xcom.loads(text), key) for key, text in zip(frame["key"], frame["value"], strict=True)]
+    return frame.assign(value=pd.Series(values, dtype=object))
 
 
 def decisions(store: Store) -> pd.DataFrame:

@@ -144,7 +144,7 @@ def test_masked_goes_deeper_than_redact(masker):
         value = [{"x": value}]
     assert "hunter22" in str(masker.redact(value))
     assert "hunter" not in str(masker.masked(value))
-    assert masker.masked({"password": Key.A, "n": frozenset({"hunter22"})}) == {"password": "***", "n": ("***",)}
+    assert masker.masked({"password": Key.A, "n": frozenset({"hunter22"})}) == {"password": "***", "n": {"***"}}
     assert masker.masked({"token": None, "pin_token": 1234, "ok": 1, "b": b"x"}) == {
         "token": None,
         "pin_token": "***",

@@ -34,21 +34,21 @@ def show(rows: Sequence[Row], output: str, *, empty: str = "nothing found") -> N
     if not rows and output in ("table", "plain"):
         click.echo(empty, err=True)
     else:
-        click.echo(without_secrets(FORMATS[output](rows)), nl=False)
+        click.echo(FORMATS[output](without_secrets(rows)), nl=False)
 
 
 def show_record(record: Row, rows: Sequence[Row], output: str) -> None:
     """Print one thing: as JSON and YAML whole, as a table only its `rows`."""
     if output in ("json", "yaml"):
-        click.echo(without_secrets(FORMATS[output](record)), nl=False)
+        click.echo(FORMATS[output](without_secrets(record)), nl=False)
     else:
         show(rows, output)
 
 
-def without_secrets(text: str) -> str:
-    """`text` with stars for the values of Variables and Connections that this process has come across."""
+def without_secrets(value: Any) -> Any:
+    """A text, or rows before they are laid out, with stars for the secrets that this process has come across."""
     masking = sys.modules.get("etlkit.masking")  # a process that has come across none need not load it
-    return masking.masker.mask(text) if masking else text
+    return masking.masker.masked(value) if masking else value
 
 
 def as_json(value: Any) -> str:
