@@ -65,17 +65,12 @@ class TaskIndex:
     def deciding(self) -> list[int]:
         """The positions whose states make the run's state: its leaves.
 
-        A teardown's failure does not count unless it says so (`on_failure_fail_dagrun`): what is before it does.
+        A teardown's failure does not count unless it says so (`on_failure_fail_dagrun`): what only teardowns follow is
+        a leaf, as in Airflow.
         """
-        leaves = [i for i, after in enumerate(self.downstream) if not after]
-        chosen: dict[int, None] = {}
-        while leaves:
-            i = leaves.pop()
-            if self.tasks[i].is_teardown and not self.tasks[i].on_failure_fail_dagrun:
-                leaves += self.upstream[i]
-            else:
-                chosen[i] = None
-        return sorted(chosen)
+        ignored = [task.is_teardown and not task.on_failure_fail_dagrun for task in self.tasks]
+        leaves = [i for i, below in enumerate(self.downstream) if not ignored[i] and all(ignored[k] for k in below)]
+        return leaves or [i for i, below in enumerate(self.downstream) if not below]
 
     def _setups(self) -> dict[int, list[int]]:
         """For each task, the setups it works within: before it, and torn down after it (or never)."""
