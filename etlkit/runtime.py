@@ -545,12 +545,14 @@ def _previous(name: str) -> Callable[[Context], Any]:
     return lambda context: as_pendulum(getattr(context.previous_success, name, None))
 
 
-def _variables(context: Context) -> dict[str, Lookup]:
-    variables = Variables(context.ti.store)
-    return {
+def lookups(store: Store) -> dict[str, Any]:
+    """`var` and `conn`: the Variables and Connections of a metadata database, each looked up when it is used."""
+    variables = Variables(store)
+    var = {
         "value": Lookup(variables.get, NOTSET),
         "json": Lookup(lambda key: variables.get(key, deserialize_json=True), NOTSET),
     }
+    return {"var": var, "conn": Lookup(Connections(store).get)}
 
 
 CONTEXT_VALUES: dict[str, Callable[[Context], Any]] = {
@@ -576,8 +578,8 @@ CONTEXT_VALUES: dict[str, Callable[[Context], Any]] = {
     "prev_data_interval_end_success": _previous("data_interval_end"),
     "task_instance_key_str": lambda c: f"{c.run.dag_id}__{c.ti.task_id}__{c.get('ds_nodash', c.run.run_id)}",
     "macros": lambda c: Macros(c.ti._runner.clock),
-    "var": _variables,
-    "conn": lambda c: Lookup(Connections(c.ti.store).get),
+    "var": lambda c: lookups(c.ti.store)["var"],
+    "conn": lambda c: lookups(c.ti.store)["conn"],
     "clock": lambda c: c.ti._runner.clock,
     "warehouse": _warehouse,
     "exception": lambda c: None,

@@ -37,7 +37,7 @@ from etlkit.frontier import Frontier, TaskIndex
 from etlkit.past import past_blocks
 from etlkit.rules import explain
 from etlkit.runs import insert_run, task_rows
-from etlkit.runtime import DagRun, Result, TaskRunner, Work, run_callbacks
+from etlkit.runtime import DagRun, Result, TaskRunner, Work, lookups, run_callbacks
 from etlkit.slots import Slots
 from etlkit.states import (
     ACTIVE,
@@ -331,7 +331,13 @@ class Scheduler:
             callbacks = run.dag.on_failure_callback if state == FAILED else run.dag.on_success_callback
             if callbacks:
                 row = run.row._replace(state=state, end_date=now)
-                context = {**row._asdict(), "dag": run.dag, "dag_run": DagRun(row), "reason": reason}
+                context = {
+                    **row._asdict(),
+                    **lookups(self.store),
+                    "dag": run.dag,
+                    "dag_run": DagRun(row),
+                    "reason": reason,
+                }
                 run_callbacks(callbacks, context)
 
     # --- 1: due runs ---
