@@ -58,7 +58,7 @@ def _database_trouble(error: Exception) -> RefusedError | None:
     if name is None:
         return None
     from etlkit.cli.database import database_name
-    from etlkit.store import SQLITE_ADVICE, explained
+    from etlkit.database import SQLITE_ADVICE, explained
 
     known = name.startswith(tuple(SQLITE_ADVICE))
     return RefusedError(str(explained(error, database_name()))) if known else None
@@ -118,9 +118,14 @@ def version() -> None:
 
 
 def main() -> None:
-    """The `etlkit` program: warnings are one line each."""
+    """The `etlkit` program: warnings are one line each, and nothing that it prints shows a secret."""
+    import sys
     import warnings
 
+    from etlkit.masking import MaskedStream, masker
+
+    sys.stdout, sys.stderr = MaskedStream(sys.stdout), MaskedStream(sys.stderr)
+    sys.excepthook = masker.excepthook
     warnings.formatwarning = lambda message, category, filename, lineno, line=None: (
         f"etlkit: warning: {filename}:{lineno}: {message}\n"
     )
