@@ -22,6 +22,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from etlkit.errors import ParamValidationError
+from etlkit.masking import should_hide_value_for_key
 
 
 class NotSet:
@@ -48,6 +49,10 @@ NOTES = frozenset(
     {"$comment", "default", "deprecated", "description", "description_md", "examples", "readOnly", "section", "title"}
 )
 """Keywords of a schema that refuse nothing."""
+
+
+CANNOT_BE = "cannot be"
+"""How a message begins that shows a value."""
 
 
 class Param:
@@ -91,16 +96,21 @@ class Param:
         return self.value is not NOTSET and self.value is not None
 
     def _is_of_type(self, value: Any) -> bool:
-        types = self.schema["type"]
-        return type(value) in [JSON_TYPES.get(name) for name in ([types] if isinstance(types, str) else types)]
+        allowed = self.schema["type"]
+        names = allowed if isinstance(allowed, (list, tuple)) else [allowed]
+        return any(JSON_TYPES.get(str(name)) is type(value) for name in names)
 
     def _validate(self, value: Any) -> None:
         from jsonschema.exceptions import best_match
+        from referencing.exceptions import Unresolvable
 
-        error = best_match(self._validator.iter_errors(value))
+        try:
+            error = best_match(self._validator.iter_errors(value))
+        except Unresolvable as missing:
+            raise ParamValidationError(f"has rules that refer to what is not there: {missing}") from None
         if error is not None:
             inside = f" (at {error.json_path})" if error.absolute_path else ""
-            raise ParamValidationError(f"cannot be {_short(repr(value))}: {_short(error.message)}{inside}")
+            raise ParamValidationError(f"{CANNOT_BE} {_short(repr(value))}: {_short(error.message)}{inside}")
 
     @cached_property
     def _validator(self) -> Any:
@@ -133,7 +143,7 @@ def checked_json(value: Any) -> Any:
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise ParamValidationError(f"cannot be {_short(repr(value))}: JSON cannot hold it ({error})") from None
+            raise ParamValidationError(f"{CANNOT_BE} {_short(repr(value))}: JSON cannot hold it ({error})") from None
     return value
 
 
@@ -204,7 +214,9 @@ class ParamsDict(MutableMapping[str, Any]):
         try:
             return get()
         except ParamValidationError as error:
-            raise ParamValidationError(f"param {name!r} {error}", name) from None
+            hidden = should_hide_value_for_key(name) and str(error).startswith(CANNOT_BE)
+            reason = "has a value that its rules forbid (not shown, by the name it is a secret)" if hidden else error
+            raise ParamValidationError(f"param {name!r} {reason}", name) from None
 
     def __delitem__(self, name: str) -> None:
         del self._params[name]

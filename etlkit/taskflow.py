@@ -52,12 +52,13 @@ from etlkit.operators.python import (
     call_function,
 )
 from etlkit.sensors.python import PythonSensor
+from etlkit.templates import rendered_value
 
 __all__ = ["current_context", "dag", "get_current_context", "task", "task_group"]
 
 
 class DecoratedBashOperator(BashOperator):
-    """Calls a function, as a PythonOperator does, and runs the bash command that it returns."""
+    """Calls a function, as a PythonOperator does, renders the bash command that it returns, and runs that."""
 
     template_fields: ClassVar[Sequence[str]] = ("op_args", "op_kwargs", "env", "cwd")
     template_ext: ClassVar[Sequence[str]] = ()
@@ -74,7 +75,8 @@ class DecoratedBashOperator(BashOperator):
         self.python_callable, self.op_args, self.op_kwargs = python_callable, op_args, op_kwargs or {}
 
     def execute(self, context: Mapping[str, Any]) -> Any:
-        return self.run_command(call_function(self.python_callable, self.op_args, self.op_kwargs, context), context)
+        command = call_function(self.python_callable, self.op_args, self.op_kwargs, context)
+        return self.run_command(rendered_value(self, "the command it returned", command, context), context)
 
 
 class TaskFactory:

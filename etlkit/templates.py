@@ -23,9 +23,10 @@ renders objects in place                            renders copies: the DAG stay
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -207,13 +208,16 @@ def rendered(task: BaseOperator, context: Mapping[str, Any]) -> BaseOperator:
         return task
     renderer, changed = Renderer(environment_of(task), context, extensions), copy.copy(task)
     for name in names:
-        try:
+        with explaining(task, name, renderer):
             setattr(changed, name, renderer.render_field(task, name))
-        except Exception as error:
-            if isinstance(error, STEERING) or not from_template(error):
-                raise
-            raise explained(error, task, name, renderer) from error
     return changed
+
+
+def rendered_value(task: BaseOperator, what: str, value: Any, context: Mapping[str, Any]) -> Any:
+    """`value` rendered as if it stood in a field of the task; `what` names it if that fails with a TemplateError."""
+    renderer = Renderer(environment_of(task), context, task.template_ext)
+    with explaining(task, what, renderer):
+        return renderer.render(value)
 
 
 def _wants(value: Any, extensions: tuple[str, ...], text_stays: bool) -> bool:
@@ -266,6 +270,19 @@ def environment_for(dag: DAG, native: bool) -> TaskEnvironment:
 
 
 # --- what went wrong --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def explaining(task: BaseOperator, field: str, renderer: Renderer) -> Iterator[None]:
+    """An error that a template raises inside the block becomes a TemplateError."""
+    try:
+        yield
+    except STEERING:
+        raise
+    except Exception as error:
+        if not from_template(error):
+            raise
+        raise explained(error, task, field, renderer) from error
 
 
 def from_template(error: Exception) -> bool:
