@@ -5,7 +5,8 @@ own: a caller opens `with store.transaction():`, and what is inside happens whol
 instance's state names the state it expects to find, so two writers can never both believe that they made it.
 
 SQLite is the default (write-ahead log, so readers never wait for the writer; `synchronous = NORMAL`, so a killed
-process loses nothing and a power cut at most the last moments). `sqlite://` alone is a database in memory.
+process loses nothing and a power cut at most the last moments). `sqlite://` alone is a database in memory. Several
+processes or machines share a PostgreSQL: `postgresql://etl:password@db.example.org/etlkit`.
 
 >>> store = Store("sqlite://")
 >>> with store.transaction():
@@ -19,16 +20,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.pool import StaticPool
 
-from etlkit import models
+from etlkit.database import Conflict, create_tables, explained, make_engine, parse_url, shown
 from etlkit.errors import MetadataError, StateError
 from etlkit.states import (
     FAILED,
@@ -40,13 +38,6 @@ from etlkit.states import (
     DagRunState,
     check_path,
 )
-
-BUSY_SECONDS = 30
-"""How long a writer waits for another one before it gives up, unless the URL says so: `sqlite:///etl.db?timeout=5`."""
-
-
-class Conflict(MetadataError):
-    """Somebody else changed a row first; read again and decide again. Nothing was written."""
 
 
 class RunRow(NamedTuple):
@@ -136,15 +127,13 @@ class Store:
     """One connection to the metadata database at `url`; use one Store per thread.
 
     Creates the tables when there are none. MetadataError, in one line, if the file is not a database, read-only, held
-    by another process, from a newer etlkit, or on a full disk.
+    by another process, from another version of etlkit, or on a full disk; or if the server cannot be reached, does not
+    know the user or the database, or goes away.
     """
 
     def __init__(self, url: str = "sqlite://") -> None:
-        try:
-            self.url = sa.make_url(url)
-            self.engine = make_engine(self.url)
-        except (sa.exc.ArgumentError, ImportError) as error:
-            raise MetadataError(f"[database] sql_alchemy_conn names no database that can be used: {error}") from None
+        self.url = parse_url(url)
+        self.engine = make_engine(self.url)
         self.dialect = self.engine.dialect
         self.is_sqlite = self.dialect.name == "sqlite"
         self.in_memory = self.is_sqlite and not self.url.database
@@ -154,20 +143,25 @@ class Store:
         self._last_moment: datetime | None = None
         self._last_text = ""
         self._seen: tuple[int, int] = (0, 0)
+        self._announced = 0
+        assert self.dialect.dbapi is not None
+        self._errors = (self.dialect.dbapi.Error, sa.exc.DBAPIError)
         try:
             self._connection = self.engine.connect()
             self.cursor = self._connection.connection.cursor()
             create_tables(self._connection)
-        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        except self._errors as error:
             raise explained(error, self.name) from error
 
     @property
     def name(self) -> str:
         """The database as it may be shown: without a password."""
-        return self.url.database or "memory" if self.is_sqlite else self.url.render_as_string(hide_password=True)
+        return shown(self.url)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back; closing twice is harmless."""
+        if self._connection.closed:
+            return
         self.cursor.close()
         self._connection.close()
         self.engine.dispose()
@@ -180,7 +174,7 @@ class Store:
         """Execute one statement written with `:names`; instants in `values` are converted. Returns the cursor."""
         try:
             return self.cursor.execute(self._compiled(sql), self._converted(values) if values else {})
-        except (sqlite3.Error, sa.exc.DBAPIError) as error:
+        except self._errors as error:
             raise explained(error, self.name) from error
 
     def run_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -191,7 +185,7 @@ class Store:
             return self.run_sql(sql, rows[0]).rowcount
         try:
             return self.cursor.executemany(self._compiled(sql), [self._converted(row) for row in rows]).rowcount
-        except (sqlite3.Error, sa.exc.DBAPIError) as error:
+        except self._errors as error:
             raise explained(error, self.name) from error
 
     def _compiled(self, sql: str) -> str:
@@ -218,28 +212,44 @@ class Store:
         """`run_sql` for the statements that every attempt needs: the caller has converted the values."""
         try:
             return self.cursor.execute(self._statements.get(sql) or self._compiled(sql), values)
-        except (sqlite3.Error, sa.exc.DBAPIError) as error:
+        except self._errors as error:
             raise explained(error, self.name) from error
 
     # --- changes made by others ---
 
     def touched(self) -> None:
-        """Say that something but the scheduler changed the database through this very Store (a clear, a trigger)."""
+        """Say that something but the scheduler changed the database through this Store (a clear, a trigger).
+
+        Best said inside the transaction: PostgreSQL passes it on to the others when that is committed.
+        """
         self._generation += 1
+        if not self.is_sqlite:
+            self.run_sql("NOTIFY etlkit")
 
     def changed_elsewhere(self) -> bool:
         """Whether anybody but the scheduler may have changed the database since this was last asked.
 
-        SQLite answers with a counter that other connections' commits move (`PRAGMA data_version`); other databases
-        have none, so there the answer is always yes.
+        SQLite answers with a counter that other connections' commits move (`PRAGMA data_version`). PostgreSQL has none;
+        there those count who said so (`touched`).
         """
         version = 0
         if not self.in_memory:
-            if not self.is_sqlite:
-                return True
-            version = self.cursor.execute("PRAGMA data_version").fetchone()[0]
+            version = self.cursor.execute("PRAGMA data_version").fetchone()[0] if self.is_sqlite else self._notices()
         seen, self._seen = self._seen, (self._generation, version)
         return seen != self._seen
+
+    def _notices(self) -> int:
+        """How often other connections to a PostgreSQL have announced a change; 1 when it is first asked."""
+        if self._announced:
+            self.run_sql("SELECT 1")  # the server sends what it has to say before its answer is complete
+        else:
+            self.run_sql("LISTEN etlkit")
+            self.cursor.connection.add_notify_handler(self._hear)
+            self._announced = 1
+        return self._announced
+
+    def _hear(self, notice: Any) -> None:
+        self._announced += notice.pid != self.cursor.connection.info.backend_pid
 
     # --- DAGs and pools ---
 
@@ -360,7 +370,7 @@ class Store:
         row = self.run_sql(
             f"""SELECT {RUN_COLUMNS} FROM dag_run
                 WHERE dag_id = :dag_id AND (run_type = 'scheduled' OR substr(run_id, 1, 11) = 'scheduled__')
-                ORDER BY logical_date DESC LIMIT 1""",
+                ORDER BY logical_date DESC NULLS LAST LIMIT 1""",
             {"dag_id": dag_id},
         ).fetchone()
         return _run_row(row) if row else None
@@ -741,80 +751,18 @@ class _Transaction:
         except MetadataError:
             self._rollback()
             raise
+        # PostgreSQL undoes a transaction in which a statement failed, even if somebody caught that error and commits.
+        if not self.store.is_sqlite and self.store.cursor.statusmessage == "ROLLBACK":
+            raise MetadataError(f"metadata database {self.store.name}: a statement failed, so nothing was written")
 
     def _rollback(self) -> None:
-        # A full disk makes SQLite roll back by itself; then there is nothing left to undo.
-        if not self.store.is_sqlite or self.store.cursor.connection.in_transaction:
-            self.store.run_sql("ROLLBACK")
+        """Undo what is left to undo: a full disk makes SQLite roll back by itself, a lost connection PostgreSQL."""
+        connection = self.store.cursor.connection
+        if self.store.is_sqlite or not connection.closed:
+            connection.rollback()
 
 
 NOTHING: dict[str, Any] = {}
-
-
-def make_engine(url: sa.URL) -> sa.Engine:
-    """A SQLAlchemy engine whose connections leave BEGIN and COMMIT to the Store."""
-    if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    if not url.database:
-        engine = sa.create_engine(url, poolclass=StaticPool, paramstyle="named")
-    else:
-        folder = Path(url.database).parent
-        if not folder.is_dir():
-            raise MetadataError(f"{url.database}: there is no folder {folder}; create it first")
-        patience = {} if "timeout" in url.query else {"timeout": BUSY_SECONDS}
-        engine = sa.create_engine(url, paramstyle="named", connect_args=patience)
-
-    @sa.event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys = ON")
-        if url.database:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-
-    return engine
-
-
-def create_tables(connection: sa.Connection) -> None:
-    """Create the tables in an empty database; MetadataError if they are from a newer etlkit."""
-    if sa.inspect(connection).has_table("alembic_version"):
-        version = connection.scalar(sa.select(models.alembic_version.c.version_num))
-        if version is None or version > models.SCHEMA_VERSION:
-            raise MetadataError(
-                f"{connection.engine.url.database}: its tables have version {version}, this etlkit knows up to "
-                f"{models.SCHEMA_VERSION}; update etlkit, or use another database"
-            )
-        return
-    immediate = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "BEGIN"
-    connection.exec_driver_sql(immediate)
-    models.metadata.create_all(connection)
-    connection.execute(models.alembic_version.delete())
-    connection.execute(models.alembic_version.insert().values(version_num=models.SCHEMA_VERSION))
-    if not connection.scalar(sa.select(sa.func.count()).select_from(models.pool)):
-        connection.execute(models.pool.insert().values(name="default_pool", slots=128, description="Default pool"))
-    connection.exec_driver_sql("COMMIT")
-
-
-SQLITE_ADVICE: Mapping[str, str] = {
-    "SQLITE_NOTADB": "is not a database; name another file, or move this one away",
-    "SQLITE_CORRUPT": "is damaged; restore a backup, or move it away to start anew",
-    "SQLITE_READONLY": "is read-only; make it and its folder writable",
-    "SQLITE_CANTOPEN": "cannot be opened; check that the folder exists and is writable",
-    "SQLITE_BUSY": "is held by another process and stayed so; stop that process or try again",
-    "SQLITE_LOCKED": "is locked by another connection; try again",
-    "SQLITE_FULL": "cannot grow: the disk is full; free some space and start again, nothing was lost",
-    "SQLITE_IOERR": "cannot be read or written; check the disk",
-}
-
-
-def explained(error: Exception, name: str) -> MetadataError:
-    """A database driver's error as one line that says what to do."""
-    original = getattr(error, "orig", None) or error
-    code = getattr(original, "sqlite_errorname", "") or ""
-    for prefix, advice in SQLITE_ADVICE.items():
-        if code.startswith(prefix):
-            return MetadataError(f"metadata database {name} {advice}")
-    return MetadataError(f"metadata database {name}: {' '.join(str(original).split())}")
 
 
 def instant(value: Any) -> datetime | None:

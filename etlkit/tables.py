@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from etlkit import xcom
+from etlkit.database import explained
 from etlkit.errors import MetadataError
 from etlkit.events import RunEvent, TaskEvent
 from etlkit.masking import masker
-from etlkit.store import Store, explained
+from etlkit.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
