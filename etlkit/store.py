@@ -184,7 +184,8 @@ class Store:
         if len(rows) == 1:
             return self.run_sql(sql, rows[0]).rowcount
         try:
-            return self.cursor.executemany(self._compiled(sql), [self._converted(row) for row in rows]).rowcount
+            self.cursor.executemany(self._compiled(sql), [self._converted(row) for row in rows])
+            return self.cursor.rowcount
         except self._errors as error:
             raise explained(error, self.name) from error
 
