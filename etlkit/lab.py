@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from etlkit.backfill import BackfillPlan
+    from etlkit.testing import SlackSink
     from etlkit.viz import Picture
     from etlkit.why import Why
 
@@ -123,6 +124,7 @@ class Lab:
         self._warehouse_path = warehouse if isinstance(warehouse, str | Path) else ":memory:"
         self._warehouse = None if isinstance(warehouse, str | Path) else warehouse
         self._opened_warehouse = self._warehouse is None
+        self._sinks: list[SlackSink] = []
         self._trace = Trace()
         self._recorded = 0
         self.scheduler = Scheduler(
@@ -138,6 +140,8 @@ class Lab:
         """Write down the decisions and let go of the databases."""
         self._record_decisions()
         self.scheduler.executor.stop()
+        for sink in self._sinks:
+            sink.close()
         self.store.close()
         if self._warehouse is not None and self._opened_warehouse:
             self._warehouse.close()
@@ -198,6 +202,32 @@ class Lab:
         with self._at_once(), self.store.transaction():
             self.store.set_pool(name, slots)
         return self
+
+    def slack(self, conn_id: str = "slack_default") -> SlackSink:
+        """A stand-in for Slack on this computer: it gets what notifiers send to the Connection `conn_id`.
+
+        >>> from etlkit.notify import SlackWebhookNotifier
+        >>> from etlkit.operators import EmptyOperator
+        >>> with DAG("weather", on_success_callback=SlackWebhookNotifier()) as weather:
+        ...     _ = EmptyOperator(task_id="load")
+        >>> with Lab(start="2013-01-02") as lab:
+        ...     slack = lab.slack()
+        ...     _ = lab.add(weather).trigger(logical_date="2013-01-01")
+        ...     print(slack)
+        SlackSink with 1 message
+        :large_green_circle: *weather* succeeded
+        logical date 2013-01-01 00:00:00 UTC
+        """
+        from etlkit.connections import Connection, Connections
+        from etlkit.testing import SlackSink
+        from etlkit.variables import from_environment
+
+        if found := from_environment("CONN", conn_id):
+            raise EtlkitError(f"{found[0]} comes before the Connections of a lab; unset it, or give another conn_id")
+        sink = SlackSink()
+        self._sinks.append(sink)
+        Connections(self.store).set(Connection(conn_id, "slackwebhook", password=sink.url))
+        return sink
 
     # --- time ---
 
