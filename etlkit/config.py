@@ -94,8 +94,7 @@ class Config:
     def raw(self, section: str, key: str) -> tuple[str, str]:
         """The text of one option and where it comes from."""
         if (section, key) not in OPTIONS:
-            known = [k for s, k in OPTIONS if s == section] or [s for s, _ in OPTIONS]
-            raise ConfigError(f"no option [{section}] {key}{nearest(key, known)}")
+            raise ConfigError(no_option(section, key))
         variable = f"ETLKIT__{section.upper()}__{key.upper()}"
         if variable in self.environ:
             return self.environ[variable], f"environment variable {variable}"
@@ -113,9 +112,15 @@ class Config:
         found = {(section, key): value for section in parser.sections() for key, value in parser[section].items()}
         for section, key in found:
             if (section, key) not in OPTIONS:
-                known = [k for s, k in OPTIONS if s == section] or sorted({s for s, _ in OPTIONS})
-                raise ConfigError(f"{self.file}: no option [{section}] {key}{nearest(key, known)}")
+                raise ConfigError(f"{self.file}: {no_option(section, key)}")
         return found
+
+
+def no_option(section: str, key: str) -> str:
+    """That an option does not exist, and the section or key that was probably meant."""
+    keys = [known for known_section, known in OPTIONS if known_section == section]
+    near = nearest(key, keys) if keys else nearest(section, sorted({known for known, _ in OPTIONS}))
+    return f"no option [{section}] {key}{near}"
 
 
 class _CurrentConfig:

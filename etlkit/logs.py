@@ -138,6 +138,8 @@ def install_handler() -> None:
     if not any(isinstance(handler, TryLogHandler) for handler in root.handlers):
         handler = TryLogHandler()
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        if not root.handlers and root.level == logging.WARNING:
+            root.setLevel(logging.INFO)  # nobody else listens, so what a task's own logger says may reach its log
         root.addHandler(handler)
         logging.getLogger("etlkit.task").setLevel(logging.INFO)
     for other in filter(None, (*root.handlers, logging.lastResort)):
