@@ -18,21 +18,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import datetime
-from functools import cache, cached_property
+from enum import Enum
+from functools import cache, lru_cache
 from typing import Any
 
 from etlkit.errors import ParamValidationError
 from etlkit.masking import should_hide_value_for_key
 
 
-class NotSet:
-    """The type of `NOTSET`."""
+class NotSet(Enum):
+    """The type of `NOTSET`: an enumeration, so that a copy of it in another process is still the same."""
+
+    NOTSET = "NOTSET"
 
     def __repr__(self) -> str:
-        return "NOTSET"
+        return self.value
+
+    __str__ = __repr__
 
 
-NOTSET: Any = NotSet()
+NOTSET: Any = NotSet.NOTSET
 """Stands for a value that was not given, where None is one."""
 
 JSON_TYPES: Mapping[str, type] = {
@@ -77,7 +82,7 @@ class Param:
     ) -> None:
         self.value = default if default is NOTSET else checked_json(default)
         self.description = description
-        self.schema = dict(rules if schema is None else schema)
+        self.schema: dict[str, Any] = checked_json(dict(rules if schema is None else schema))
 
     def resolve(self, value: Any = NOTSET) -> Any:
         """`value`, else the default; ParamValidationError if that is against the rules, or there is none."""
@@ -105,24 +110,12 @@ class Param:
         from referencing.exceptions import Unresolvable
 
         try:
-            error = best_match(self._validator.iter_errors(value))
+            error = best_match(validator_of(json.dumps(self.schema)).iter_errors(value))
         except Unresolvable as missing:
             raise ParamValidationError(f"has rules that refer to what is not there: {missing}") from None
         if error is not None:
             inside = f" (at {error.json_path})" if error.absolute_path else ""
             raise ParamValidationError(f"{CANNOT_BE} {_short(repr(value))}: {_short(error.message)}{inside}")
-
-    @cached_property
-    def _validator(self) -> Any:
-        from jsonschema.exceptions import SchemaError
-        from jsonschema.validators import Draft202012Validator, validator_for
-
-        kind = validator_for(self.schema, default=Draft202012Validator)
-        try:
-            kind.check_schema(self.schema)
-        except SchemaError as error:
-            raise ParamValidationError(f"has rules that are no JSON schema: {_short(error.message)}") from None
-        return kind(self.schema, format_checker=format_checker())
 
     def __repr__(self) -> str:
         rules = "".join(f", {name}={rule!r}" for name, rule in self.schema.items())
@@ -145,6 +138,21 @@ def checked_json(value: Any) -> Any:
         except (TypeError, ValueError) as error:
             raise ParamValidationError(f"{CANNOT_BE} {_short(repr(value))}: JSON cannot hold it ({error})") from None
     return value
+
+
+@lru_cache(maxsize=512)  # by text: on the Param itself it would keep it from being pickled
+def validator_of(schema: str) -> Any:
+    """The jsonschema validator of a schema written as JSON; ParamValidationError if it is none."""
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator, validator_for
+
+    rules = json.loads(schema)
+    kind = validator_for(rules, default=Draft202012Validator)
+    try:
+        kind.check_schema(rules)
+    except SchemaError as error:
+        raise ParamValidationError(f"has rules that are no JSON schema: {_short(error.message)}") from None
+    return kind(rules, format_checker=format_checker())
 
 
 @cache
@@ -220,6 +228,9 @@ class ParamsDict(MutableMapping[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         del self._params[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._params
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._params)
