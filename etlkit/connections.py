@@ -53,6 +53,7 @@ HOOKS = {
 WHOLE_EXTRA = "__extra__"
 """The one key of a URI's query that holds the whole extra as JSON, when that is not flat text."""
 
+HOST_WITH_LOGIN = re.compile(r"([\w+.\-]+://)?([^/:@]*):(.*)@([^@]*)", re.DOTALL)
 URL_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/@]+)@")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
 CONN_ID = re.compile(r"[\w#!()\-.:/\\]{1,250}")
@@ -82,8 +83,17 @@ class Connection:
         self.port = _port(self.conn_id, self.port)
         if self.extra is not None and not isinstance(self.extra, str):
             self.extra = json.dumps(self.extra)
-        masker.mask_secret([self.password, *map(unquote, URL_PASSWORD.findall(self.host or ""))])
+        self._take_login_out_of_host()
+        masker.mask_secret(self.password)
         masker.learn(self.extra_dejson)
+
+    def _take_login_out_of_host(self) -> None:
+        """The host is stored and shown as it is, so a password that was written there moves to its own field."""
+        if found := HOST_WITH_LOGIN.fullmatch(self.host or ""):
+            protocol, login, password, host = found.groups()
+            self.host = (protocol or "") + host
+            self.login, self.password = self.login or unquote(login), self.password or unquote(password)
+            masker.mask_secret(unquote(password))
 
     @property
     def extra_dejson(self) -> dict[str, Any]:

@@ -344,10 +344,11 @@ def _spellings_of(char: str) -> str:
         return char
     if char == " ":
         return WHITE_SPACE
-    code = f"0*{ord(char):x}"
+    code, data = f"0*{ord(char):x}", char.encode("utf-8", "surrogatepass")
     forms = [
         r"\\{0,4}" + re.escape(char),  # a backslash before it, in each of up to two literals around it
-        "".join(f"%(?:25)*{byte:02x}" for byte in char.encode("utf-8", "surrogatepass")),
+        "".join(f"%(?:25)*{byte:02x}" for byte in data),
+        "".join(rf"\\{{1,4}}(?:x{byte:02x}|{byte:03o})" for byte in data),
         rf"\\{{1,4}}[xuU]{code}",
         "".join(rf"\\{{1,4}}u{unit:04x}" for unit in _utf16(char)),
         rf"&#(?:0*{ord(char)}|x{code});",

@@ -131,6 +131,15 @@ def test_nothing_secret_is_in_its_repr():
     assert repr(connection) == str(connection) == f"{connection}" == shown
 
 
+@pytest.mark.parametrize("host", ["https://anna:hunter%2F22@h:8443/x", "https://anna:hunter/22@h:8443/x"])
+def test_a_password_that_was_written_into_the_host_moves_to_its_own_field(host):
+    connection = Connection("x", "http", host=host)
+    assert (connection.host, connection.login, connection.password) == ("https://h:8443/x", "anna", "hunter/22")
+    given = Connection("x", "http", host="anna:secret22@h", login="eva", password="hunter/22")
+    assert (given.host, given.login, given.password) == ("h", "eva", "hunter/22")
+    assert masker.mask("secret22 hunter/22") == "*** ***"
+
+
 def test_its_secrets_are_known_to_the_masker():
     Connection.from_uri("http://anna:hunter%2F22@h?api_key=26115rows&region=europe", "x")
     assert masker.mask("hunter/22 26115rows europe") == "*** *** europe"
