@@ -61,16 +61,20 @@ def ds_format_locale(ds: str, input_format: str, output_format: str, locale: Any
     return format_datetime(_parsed(str(ds), input_format), format=output_format, locale=locale or LC_TIME or "en_US")
 
 
-def datetime_diff_for_humans(dt: datetime, since: datetime) -> str:
-    """How far two instants are apart, in rough words.
+def datetime_diff_for_humans(dt: datetime, since: datetime | None = None, *, now: datetime | None = None) -> str:
+    """How far two instants are apart, in rough words; without `since`, how far `dt` is from `now`.
 
     >>> from datetime import UTC
     >>> datetime_diff_for_humans(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 8, tzinfo=UTC))
     '1 week before'
+    >>> datetime_diff_for_humans(datetime(2024, 1, 1, tzinfo=UTC), now=datetime(2024, 1, 8, tzinfo=UTC))
+    '1 week ago'
     """
     import pendulum
 
-    return pendulum.instance(dt).diff_for_humans(pendulum.instance(since))
+    other = since or now
+    difference = pendulum.instance(dt).diff(pendulum.instance(other) if other else None)
+    return pendulum.format_diff(difference, is_now=since is None)
 
 
 class Macros:
@@ -88,7 +92,7 @@ class Macros:
 
     def datetime_diff_for_humans(self, dt: Any, since: Any = None) -> str:
         """How far two instants are apart, in rough words; without `since`, how far from now."""
-        return datetime_diff_for_humans(dt, since or self._clock.now())
+        return datetime_diff_for_humans(dt, since, now=self._clock.now())
 
     @property
     def dateutil(self) -> ModuleType:

@@ -122,7 +122,8 @@ class LazyTemplate(jinja2.Template):
     """A template whose contexts are lazy, also those of what it includes and imports."""
 
     def new_context(self, vars: Any = None, shared: bool = False, locals: Mapping[str, Any] | None = None) -> Context:
-        names = vars or {} if shared else ChainMap(vars or {}, self.globals)
+        given = {} if vars is None else vars
+        names = given if shared else ChainMap(given, self.globals)
         return lazy_context(self.environment, self.name, self.blocks, names, locals)
 
 

@@ -41,6 +41,7 @@ from etlkit.errors import (
     TemplateError,
     nearest,
 )
+from etlkit.params import NOTSET
 
 if TYPE_CHECKING:
     from etlkit.dag import DAG, BaseOperator
@@ -54,6 +55,22 @@ LEAVES = frozenset({type(None), bool, int, float, complex, bytes, date, datetime
 
 STEERING = (AirflowSkipException, AirflowFailException, AirflowRescheduleException, AirflowTaskTimeout)
 """What a macro may raise to decide how the task ends."""
+
+DATED = frozenset(
+    {
+        "data_interval_end",
+        "data_interval_start",
+        "ds",
+        "ds_nodash",
+        "logical_date",
+        "prev_data_interval_end_success",
+        "prev_data_interval_start_success",
+        "ts",
+        "ts_nodash",
+        "ts_nodash_with_tz",
+    }
+)
+"""Names that a run without a logical date does not have."""
 
 GONE = {
     "execution_date": "logical_date",
@@ -140,7 +157,7 @@ class Renderer:
     def __init__(self, environment: Any, context: Mapping[str, Any], extensions: Sequence[str] = ()) -> None:
         self.environment, self.context, self.extensions = environment, context, tuple(extensions)
         self.text = ""
-        """The template that was rendered last."""
+        """The template that is being rendered; empty in between, and so when it was not a template that failed."""
         self._copies: dict[int, Any] = {}
 
     def render(self, value: Any) -> Any:
@@ -167,8 +184,11 @@ class Renderer:
             return text
         self.text = text
         if text.endswith(self.extensions):
-            return render(self.environment.get_template(text), self.context)
-        return render(getattr(self.environment, "compiled", self.environment.from_string)(text), self.context)
+            template = self.environment.get_template(text)
+        else:
+            template = getattr(self.environment, "compiled", self.environment.from_string)(text)
+        value, self.text = render(template, self.context), ""
+        return value
 
     def _render_items(self, value: Any) -> Any:
         items = [self.render(item) for item in value]
@@ -280,16 +300,9 @@ def explaining(task: BaseOperator, field: str, renderer: Renderer) -> Iterator[N
     except STEERING:
         raise
     except Exception as error:
-        if not from_template(error):
+        if not renderer.text:
             raise
         raise explained(error, task, field, renderer) from error
-
-
-def from_template(error: Exception) -> bool:
-    """Whether it was a template in which an error was raised."""
-    import jinja2
-
-    return isinstance(error, jinja2.TemplateError) or place_of(error) is not None
 
 
 def place_of(error: Exception) -> tuple[str, int] | None:
@@ -354,9 +367,8 @@ def hint(error: Any, renderer: Renderer) -> str:
     if error.obj is not missing:
         known = error.obj if isinstance(error.obj, Mapping) else [a for a in dir(error.obj) if not a.startswith("_")]
         return nearest(error.name, [name for name in known if isinstance(name, str)])
-    names = [*Names(renderer.context), *renderer.environment.globals]
-    if error.name in names:
+    if error.name in DATED and getattr(renderer.context.get("dag_run"), "logical_date", NOTSET) is None:
         return "; this run was triggered without a logical date, so nothing that follows from one is known"
     if error.name in GONE:
         return f"; Airflow 3 has no such name: write {{{{ {GONE[error.name]} }}}}"
-    return nearest(error.name, names)
+    return nearest(error.name, [*Names(renderer.context), *renderer.environment.globals])
