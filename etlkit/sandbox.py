@@ -30,13 +30,18 @@ from jinja2.nativetypes import NativeEnvironment
 from jinja2.runtime import Context, missing
 from jinja2.sandbox import SandboxedEnvironment, is_internal_attribute
 
+from etlkit.dag import BaseOperator
 from etlkit.macros import OPEN_NAMES, Lookup
 
 NOT_IN_TEMPLATES = frozenset({"clock", "conf", "exception", "warehouse"})
 """Names in a context that Airflow does not have there. The warehouse could read and write files, so it stays out."""
 
-OUT_OF_REACH = (ModuleType, io.IOBase, logging.Logger)
-"""What no attribute may lead to: from a module or a logger it is not far to a file."""
+CLOSED_TYPES = (io.IOBase, logging.Logger, logging.Handler, jinja2.Environment, jinja2.BaseLoader)
+CLOSED_MODULES = frozenset({"etlkit.logs", "etlkit.store", "etlkit.vault"})
+"""Types, and modules of types, whose objects a template may neither get nor look into: files and databases are near."""
+
+CLOSED_NAMES = frozenset({"get_hook", "test_connection"})
+"""Methods of Connections that reach what they connect to."""
 
 
 def _written(form: str) -> Callable[[date | time | None], str | None]:
@@ -167,9 +172,12 @@ class TaskEnvironment(SandboxedEnvironment):
             return not attr.startswith("__")
         if isinstance(obj, ModuleType) and obj.__name__ in OPEN_NAMES:
             return attr in OPEN_NAMES[obj.__name__]
-        if isinstance(value, OUT_OF_REACH) and not _opened_by(obj, value):
+        if attr.startswith("_") or is_internal_attribute(obj, attr) or attr in CLOSED_NAMES:
             return False
-        return not (attr.startswith("_") or is_internal_attribute(obj, attr))
+        if isinstance(value, ModuleType):
+            return _is_open_module(obj, value)
+        runs_something = isinstance(obj, BaseOperator) and callable(value)
+        return not (runs_something or is_closed(type(obj)) or is_closed(type(value)))
 
 
 class NativeTaskEnvironment(TaskEnvironment, NativeEnvironment):
@@ -178,12 +186,15 @@ class NativeTaskEnvironment(TaskEnvironment, NativeEnvironment):
     template_class = LazyTemplate
 
 
-def _opened_by(obj: Any, value: Any) -> bool:
-    """Whether `value` is a module that templates are meant to have, or part of a module that they have been given."""
-    if not isinstance(value, ModuleType):
-        return False
-    part_of_it = isinstance(obj, ModuleType) and value.__name__.startswith(f"{obj.__name__}.")
-    return part_of_it or value.__name__ in OPEN_NAMES
+def _is_open_module(obj: Any, module: ModuleType) -> bool:
+    """Whether templates are meant to have a module, or it is part of one that they have been given."""
+    part_of_it = isinstance(obj, ModuleType) and module.__name__.startswith(f"{obj.__name__}.")
+    return part_of_it or module.__name__ in OPEN_NAMES
+
+
+def is_closed(kind: type) -> bool:
+    """Whether templates may not touch objects of a type."""
+    return kind.__module__ in CLOSED_MODULES or issubclass(kind, CLOSED_TYPES)
 
 
 def make_environment(
