@@ -134,13 +134,13 @@ def as_callbacks(what: str, value: Callback | Sequence[Callback] | None) -> tupl
     return callbacks
 
 
-def as_folders(what: str, value: str | Path | Iterable[str | Path] | None) -> list[str]:
-    """One folder, several or none, as a list of texts; DagError for what is none."""
+def as_folders(what: str, value: str | Path | Iterable[str | Path] | None) -> tuple[str, ...]:
+    """One folder, several or none, as texts; DagError for what is none."""
     folders = [value] if isinstance(value, (str, Path)) else [*(value or ())]
     for folder in folders:
         if not isinstance(folder, (str, Path)):
             raise DagError(f"{what} must be the path of a folder (or a list of them), not {folder!r}")
-    return [str(folder) for folder in folders]
+    return tuple(str(folder) for folder in folders)
 
 
 class TaskArguments:
