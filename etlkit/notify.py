@@ -49,6 +49,8 @@ from etlkit.templates import Renderer, environment_for, needs_rendering
 if TYPE_CHECKING:
     from slack_sdk.http_retry import RetryHandler
 
+    from etlkit.sandbox import TaskEnvironment
+
 log = logging.getLogger("etlkit.task")
 
 TEXT_LIMIT = 40_000
@@ -82,11 +84,18 @@ class BaseNotifier:
         names = [name for name in self.template_fields if needs_rendering(getattr(self, name))]
         if not names:
             return self
-        renderer = Renderer(environment_for(context["dag"], native=False), context)
-        changed = copy.copy(self)
+        renderer, changed = Renderer(environment_in(context), context), copy.copy(self)
         for name in names:
             setattr(changed, name, renderer.render_field(self, name))
         return changed
+
+
+def environment_in(context: Mapping[str, Any]) -> TaskEnvironment:
+    """The environment in which a DAG's tasks are rendered, with `exception`, which only callbacks have."""
+    environment: TaskEnvironment = environment_for(context["dag"], native=False).overlay()
+    environment.globals = {**environment.globals, "exception": context.get("exception")}
+    environment.compiled = environment.from_string
+    return environment
 
 
 class SlackWebhookNotifier(BaseNotifier):
@@ -181,7 +190,7 @@ def send(hook: SlackWebhookHook, message: Mapping[str, Any], retry_handlers: Seq
     client = hook.get_conn()
     # The outbox tries again and logs. The client would log each try, and at level DEBUG the secret address.
     client.retry_handlers, client.logger = list(retry_handlers), _silent
-    client.proxy = hook.connection.extra_dejson.get("proxy")  # Python itself heeds HTTP_PROXY, and NO_PROXY too
+    client.proxy = hook.connection.extra_dejson.get("proxy") or None  # Python itself heeds HTTP_PROXY, and NO_PROXY
     response = client.send_dict(dict(message))
     return Answer(response.status_code, response.body, seconds(response.headers.get("Retry-After")))
 

@@ -135,10 +135,11 @@ class Outbox:
         if not answer.accepted:
             self._lose(str(answer))
             return
-        self.delivered += 1
-        if self._lost_in_a_row:
-            log.warning("%s takes messages again; %d were lost", self.name, self._lost_in_a_row)
-        self._lost_in_a_row = 0
+        with self._changed:
+            self.delivered += 1
+            lost, self._lost_in_a_row = self._lost_in_a_row, 0
+        if lost:
+            log.warning("%s takes messages again; lost meanwhile: %d", self.name, lost)
 
     def _lose(self, reason: str) -> None:
         with self._changed:
@@ -152,7 +153,7 @@ class Outbox:
         """Flush, and log what was lost beyond what the log says already."""
         left = self.flush(wall_seconds)
         if left or self._lost_in_a_row > 1:
-            log.warning("%d messages to %s were lost, the last %d at the end", self.lost + left, self.name, left)
+            log.warning("messages to %s that were lost: %d, of them %d at the end", self.name, self.lost + left, left)
 
 
 def ask(letter: Letter) -> Answer:

@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 from etlkit.outbox import outbox_for
 
@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _take(self, body: bytes) -> tuple[int, str]:
         try:
             text = body.decode()
-            message = json.loads(parse_qs(text)["payload"][0] if text.startswith("payload=") else text)
+            message = json.loads(dict(parse_qsl(text)).get("payload", "") if text.startswith("payload=") else text)
         except ValueError:
             return 400, "invalid_payload"
         reason = refusal(message)
@@ -171,8 +171,16 @@ def refusal(message: Any) -> str | None:
     blocks = message.get("blocks") or []
     if not (message.get("text") or blocks or message.get("attachments")):
         return "no_text"
-    sections = [block.get("text", {}) for block in blocks if block.get("type") == "section"]
-    too_long = any(not 0 < len(text.get("text", "-")) <= LONGEST_SECTION for text in sections)
-    if len(blocks) > MOST_BLOCKS or too_long:
+    if not isinstance(blocks, list) or len(blocks) > MOST_BLOCKS or not all(map(is_block, blocks)):
         return "invalid_blocks"
     return None
+
+
+def is_block(block: Any) -> bool:
+    """Whether it has a type, and if it is a section with a text, that has a fitting length."""
+    if not isinstance(block, dict) or not isinstance(block.get("type"), str):
+        return False
+    text = block.get("text")
+    if block["type"] != "section" or text is None:
+        return True
+    return isinstance(text, dict) and isinstance(text.get("text"), str) and 0 < len(text["text"]) <= LONGEST_SECTION
