@@ -34,7 +34,14 @@ from etlkit.config import conf
 from etlkit.errors import AirflowNotFoundException, ConfigError, EtlkitError, VaultError, nearest
 from etlkit.masking import STARS, masker
 from etlkit.store import Store
-from etlkit.variables import Variables, check_clashes, from_environment, learn_variable, store_in_use
+from etlkit.variables import (
+    Variables,
+    check_clashes,
+    from_environment,
+    learn_variable,
+    store_in_use,
+    use_configured_names,
+)
 from etlkit.vault import vault_of
 
 log = logging.getLogger("etlkit.connections")
@@ -270,6 +277,7 @@ class Connections:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        use_configured_names()
 
     def get(self, conn_id: str) -> Connection:
         """A Connection by its name; AirflowNotFoundException if there is none."""
@@ -378,7 +386,7 @@ def learn_secrets(store: Store) -> None:
     A task may come across them without asking for them: `env` in a Bash task prints them all. A value that cannot be
     read is a warning here, and an error for whoever asks for it.
     """
-    masker.names |= {part.strip().lower() for part in conf.get("core", "sensitive_var_conn_names").split(",")} - {""}
+    use_configured_names()
     masker.mask_secret(conf.get("core", "fernet_key").split(","))
     environ = conf.current.environ
     for text in (*environ.values(), conf.get("database", "sql_alchemy_conn")):

@@ -53,7 +53,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from etlkit.backfill import BackfillPlan
+    from etlkit.connections import Connections
     from etlkit.testing import SlackSink
+    from etlkit.variables import Variables
     from etlkit.viz import Picture
     from etlkit.why import Why
 
@@ -203,6 +205,26 @@ class Lab:
             self.store.set_pool(name, slots)
         return self
 
+    @property
+    def variables(self) -> Variables:
+        """The lab's own Variables, which its tasks find by `Variable.get`.
+
+        >>> lab = Lab(start="2013-01-01")
+        >>> lab.variables.set("airports", ["JFK", "LGA"], serialize_json=True)
+        >>> lab.variables.get("airports", deserialize_json=True)
+        ['JFK', 'LGA']
+        """
+        from etlkit.variables import Variables
+
+        return Variables(self.store)
+
+    @property
+    def connections(self) -> Connections:
+        """The lab's own Connections, which its tasks and their hooks find by conn_id."""
+        from etlkit.connections import Connections
+
+        return Connections(self.store)
+
     def slack(self, conn_id: str = "slack_default") -> SlackSink:
         """A stand-in for Slack on this computer: it gets what notifiers send to the Connection `conn_id`.
 
@@ -218,7 +240,7 @@ class Lab:
         :large_green_circle: *weather* succeeded
         logical date 2013-01-01 00:00:00 UTC
         """
-        from etlkit.connections import Connection, Connections
+        from etlkit.connections import Connection
         from etlkit.testing import SlackSink
         from etlkit.variables import from_environment
 
@@ -226,7 +248,7 @@ class Lab:
             raise EtlkitError(f"{found[0]} comes before the Connections of a lab; unset it, or give another conn_id")
         sink = SlackSink()
         self._sinks.append(sink)
-        Connections(self.store).set(Connection(conn_id, "slackwebhook", password=sink.url))
+        self.connections.set(Connection(conn_id, "slackwebhook", password=sink.url))
         return sink
 
     # --- time ---

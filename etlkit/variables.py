@@ -48,6 +48,7 @@ class Variables:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        use_configured_names()
 
     def get(self, key: str, default: Any = NOTSET, deserialize_json: bool = False) -> Any:
         """The value of a Variable: text, or with `deserialize_json` what the text means as JSON.
@@ -192,6 +193,12 @@ def _meaning(text: str) -> Any:
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def use_configured_names() -> None:
+    """Let the masker take names that contain a part in `[core] sensitive_var_conn_names` for sensitive, too."""
+    parts = conf.get("core", "sensitive_var_conn_names").split(",")
+    masker.names |= {part.strip().lower() for part in parts} - {""}
 
 
 def check_clashes(kind: str, stored: Sequence[str], imported: Iterable[str], on_existing: str) -> set[str]:

@@ -204,7 +204,7 @@ def test_elsewhere_it_is_the_configured_database_and_in_a_task_that_of_the_task(
         use()
 
     with Lab(start="2013-01-01") as lab:
-        Connections(lab.store).set(Connection("x", "http", host="of the lab"))
+        lab.connections.set(Connection("x", "http", host="of the lab"))
         run(lab, weather())
         assert lab.xcoms()["value"].tolist() == ["of the lab"]
     assert Connection.get("x").host == "configured"

@@ -162,7 +162,7 @@ def test_inside_a_task_it_is_the_database_of_the_task(tmp_path):
         use()
 
     with Lab(start="2013-01-01") as lab:
-        variables = Variables(lab.store)
+        variables = lab.variables
         variables.set("airport", "JFK")
         run(lab, weather())
         assert [row.state for row in lab.store.runs()] == ["success"]
@@ -200,7 +200,7 @@ def test_names_can_be_added_by_configuration(tmp_path):
     names = set(masker.names)
     try:
         with Lab(start="2013-01-01") as lab:
-            Variables(lab.store).set("the-riddle", "four legs")
+            lab.variables.set("the-riddle", "four legs")
             assert masker.mask("four legs") == "***"
     finally:
         masker.names = names

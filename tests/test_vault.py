@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 from textwrap import dedent
+from urllib.parse import quote
 
 import pytest
 
@@ -19,6 +20,7 @@ from etlkit.masking import masker
 from etlkit.store import Store
 from etlkit.variables import Variables
 from etlkit.vault import Vault, key_file, new_key, rotate, vault_of
+from tests.servers import postgres
 
 SECRET = "hunter22 é"
 
@@ -78,6 +80,20 @@ def test_nothing_secret_is_in_the_file(store, tmp_path):
     assert b"airport" in written
     for text in (SECRET.encode(), b"hunter22", b"JFK", b"pin_token"):
         assert text not in written
+
+
+def test_in_postgresql():
+    server = postgres()
+    place = f"{server.user}:{quote(server.password, safe='')}@/{server.create_database('vault')}?host={server.host}"
+    store = Store(f"postgresql+psycopg://{place}")
+    fill(store)
+    assert read(store) == FILLED
+    assert rotate(store) == 4
+    assert read(store) == FILLED
+    assert Variables(store).export()["api_key"] == Connections(store).export()["db"]["password"] == "***"
+    Variables(store).delete("api_key")
+    assert Variables(store).get("api_key", default=None) is None
+    store.close()
 
 
 def test_the_same_text_is_stored_differently_each_time(store):
