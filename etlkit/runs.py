@@ -116,6 +116,7 @@ def trigger_run(
     ParamValidationError, before there is a run, if a param of the DAG has no valid value with this `conf`.
     """
     check_run_params(dag, conf)
+    check_run_id(dag, run_id)
     date = check_date("logical_date", now if logical_date is NOTSET else logical_date)
     moment = (date or now).astimezone(UTC)
     with store.transaction():
@@ -135,6 +136,14 @@ def trigger_run(
             raise DagError(f"DAG {dag.dag_id!r} already has a run {taken}; clear that one, or give another date or id")
     store.touched()
     return run
+
+
+def check_run_id(dag: DAG, run_id: str | None) -> None:
+    """DagError if a manual run would be taken for one of another type by its id."""
+    kind = (run_id or "").partition("__")[0]
+    if run_id is not None and (not run_id or (kind in set(DagRunType) and kind != DagRunType.MANUAL)):
+        reserved = f"it is kept for {kind} runs" if run_id else "it is empty"
+        raise DagError(f"a manual run of DAG {dag.dag_id!r} cannot have the id {run_id!r}: {reserved}; choose another")
 
 
 def free_run_id(store: Store, dag: DAG, moment: datetime) -> str:
