@@ -129,7 +129,8 @@ def call_function(
         wanted += [name for name in context if name not in OPENED_ON_USE and name not in wanted and name not in taken]
     keywords = {name: kwargs[name] for name in (kwargs if signature.takes_all else wanted) if name in kwargs}
     for name in wanted:
-        if name not in keywords and name in context:
+        # One that must be there is asked for even so: the context can say why it is not.
+        if name not in keywords and (name in context or (name in CONTEXT_KEYS and name in signature.required)):
             try:
                 keywords[name] = context[name]
             except KeyError:
