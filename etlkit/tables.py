@@ -9,9 +9,9 @@ Each function answers with a DataFrame whose instants are UTC; `query` takes a S
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from etlkit import xcom
 from etlkit.database import explained
@@ -120,19 +120,32 @@ def query(store: Store, sql: str) -> pd.DataFrame:
 
     cursor = store.cursor.connection.cursor()
     refused = MetadataError(f"only a SELECT may be asked here, and nothing was changed: {sql}")
-    cursor.execute("PRAGMA query_only = ON")
+    one_statement = {} if store.is_sqlite else {"prepare": True}  # PostgreSQL prepares no two at once
+    assert store.dialect.dbapi is not None
     try:
-        cursor.execute(sql)
-        if cursor.description is None:
-            raise refused
-        return pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
-    except sqlite3.Error as error:
-        written = getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY"
+        with _read_only(store, cursor):
+            cursor.execute(sql, **one_statement)
+            if cursor.description is None:
+                raise refused
+            return pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
+    except store.dialect.dbapi.Error as error:
+        written = WRITTEN & {getattr(error, "sqlite_errorname", ""), getattr(error, "sqlstate", "")}
         raise (refused if written else explained(error, store.name)) from None
+
+
+WRITTEN = {"SQLITE_READONLY", "25006"}
+"""The error of a statement that writes where nothing may be written, in SQLite and in PostgreSQL."""
+
+
+@contextlib.contextmanager
+def _read_only(store: Store, cursor: Any) -> Iterator[None]:
+    cursor.execute("PRAGMA query_only = ON" if store.is_sqlite else "BEGIN READ ONLY")
+    try:
+        yield
     finally:
-        if cursor.connection.in_transaction:
-            cursor.execute("ROLLBACK")
-        cursor.execute("PRAGMA query_only = OFF")
+        cursor.connection.rollback()
+        if store.is_sqlite:
+            cursor.execute("PRAGMA query_only = OFF")
 
 
 def _frame(store: Store, sql: str) -> pd.DataFrame:
