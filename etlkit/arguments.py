@@ -181,6 +181,8 @@ class TaskArguments:
     weight_rule: str = "downstream"
     queue: str = "default"
     max_active_tis_per_dag: int | None = None
+    max_active_tis_per_dagrun: int | None = None
+    """How many instances of a mapped task may be active at once in one run."""
 
     # Functions of the context, called when it starts or ends; `on_failure_callback` after the last try, not every one.
     on_execute_callback: tuple[Callback, ...] = ()
@@ -194,6 +196,9 @@ class TaskArguments:
     """Push what `execute` returns as the XCom `return_value`, unless it is None."""
     multiple_outputs: bool = False
     """The result is a dict; push each of its keys too."""
+
+    map_index_template: str | None = None
+    """A template for the name of each instance of a mapped task: `"{{ task.op_kwargs['airport'] }}"`."""
 
     render_template_as_native_obj: bool | None = None
     """Render templates to Python values, not to text; None is what the DAG says."""
@@ -217,6 +222,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "priority_weight": check_whole,
     "weight_rule": partial(check_known, known=WEIGHT_RULES),
     "max_active_tis_per_dag": partial(check_at_least, least=1),
+    "max_active_tis_per_dagrun": partial(check_at_least, least=1),
     "on_execute_callback": as_callbacks,
     "on_success_callback": as_callbacks,
     "on_failure_callback": as_callbacks,

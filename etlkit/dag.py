@@ -58,12 +58,14 @@ from etlkit.errors import (
     TaskNotFound,
     XComError,
 )
-from etlkit.params import ParamsDict
+from etlkit.params import NOTSET, ParamsDict
 from etlkit.templates import Renderer, environment_for, environment_of
 from etlkit.timetables import TimeRestriction, Timetable, timetable_for
 
 if TYPE_CHECKING:
     from datetime import tzinfo
+
+    from etlkit.mapping import DerivedResult, Expansion, OperatorPartial
 
 _dag_stack: list[DAG] = []
 _group_stack: list[TaskGroup] = []
@@ -187,11 +189,11 @@ class EdgeModifier(Dependency):
 
 
 def _group_around(end: Any) -> TaskGroup | None:
-    return (end.operator if isinstance(end, XComArg) else end).task_group
+    return (end.leaves[0] if isinstance(end, Reference) else end).task_group  # type: ignore[attr-defined]
 
 
 def _widened(end: Any) -> Any:
-    return end if isinstance(end, XComArg) else end.task_group or end
+    return end if isinstance(end, Reference) else end.task_group or end
 
 
 def Label(label: str) -> EdgeModifier:
@@ -312,6 +314,18 @@ class XComArg(Reference, Dependency):
     def __getitem__(self, key: str) -> XComArg:
         return XComArg(self.operator, key)
 
+    def map(self, function: Callable[[Any], Any]) -> DerivedResult:
+        """What `function` makes of each item of the result, to map over: `f.expand(x=days().map(next_day))`."""
+        return _derived().MappedResult(self, function)
+
+    def zip(self, *others: Any, fillvalue: Any = NOTSET) -> DerivedResult:
+        """Tuples of the first items, the second items, …; as many as the shortest has, with `fillvalue` the longest."""
+        return _derived().ZippedResult(self, *others, fillvalue=fillvalue)
+
+    def concat(self, *others: Any) -> DerivedResult:
+        """The items of the result, and after them those of the others."""
+        return _derived().ConcatenatedResult(self, *others)
+
     def __iter__(self) -> Iterator[Any]:
         raise DagError(f"the result of {self.operator.task_id!r} has no value yet: it cannot be looped over here")
 
@@ -327,15 +341,24 @@ class XComArg(Reference, Dependency):
         return f"XComArg({self.operator.task_id!r}, key={self.key!r})"
 
     def resolve(self, context: Mapping[str, Any]) -> Any:
-        """The value itself, inside a running task."""
+        """The value itself, inside a running task; of a mapped task a list of what its instances pushed."""
         value = context["ti"].xcom_pull(task_ids=self.operator.task_id, key=self.key, default=self)
         if value is not self:
             return value
+        if self.operator.expansion is not None:
+            return []
         if self.key != "return_value":
             raise XComError(
                 f"task {self.operator.task_id!r} pushed nothing under {self.key!r}; set multiple_outputs=True"
             )
         return None
+
+
+def _derived() -> Any:
+    # Mapping is built on operators and results; they only name what it makes of them.
+    from etlkit import mapping
+
+    return mapping
 
 
 class DagParam(Reference):
@@ -391,7 +414,7 @@ class OperatorMeta(CheckedArguments):
         task = super().__call__(*args, **kwargs)
         for field in task.template_fields:
             for reference in find_references(getattr(task, field, None)):
-                if isinstance(reference, XComArg):
+                if isinstance(reference, Dependency):
                     task.set_upstream(reference)
         return task
 
@@ -441,6 +464,11 @@ class BaseOperator(TaskArguments, Dependency, metaclass=OperatorMeta):
     is_teardown: bool = False
     on_failure_fail_dagrun: bool = False
 
+    expansion: Expansion | None = None
+    """What a mapped task is mapped over: see `etlkit.mapping`."""
+    mapped_over: bool = False
+    """Whether another task is mapped over its result, which then must be a list or dict."""
+
     def __init__(
         self,
         task_id: str,
@@ -472,9 +500,18 @@ class BaseOperator(TaskArguments, Dependency, metaclass=OperatorMeta):
             check = CHECKS.get(name)
             setattr(self, name, check(f"task {self.task_id!r}: {name}", value) if check else value)
 
+    @classmethod
+    def partial(cls, **arguments: Any) -> OperatorPartial:
+        """The arguments that all instances of a mapped task share: `Op.partial(task_id="t").expand(day=[1, 2, 3])`."""
+        return _derived().OperatorPartial(cls, arguments)
+
     def execute(self, context: Mapping[str, Any]) -> Any:
         """Do the work; the result is pushed as XCom `return_value`. Override it."""
         raise NotImplementedError(f"{type(self).__name__} does not say what to do: write its execute(self, context)")
+
+    def unmapped(self, map_index: int, context: Mapping[str, Any]) -> BaseOperator:
+        """The task as one instance of it is executed: of a mapped task, the operator with that instance's arguments."""
+        return self
 
     def pre_execute(self, context: Mapping[str, Any]) -> None:
         """Called just before `execute`."""

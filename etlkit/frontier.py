@@ -14,25 +14,51 @@ Decisions(runnable=[0], settled=[])
 >>> frontier.decide(frontier.finish(0, "failed"))   # and their rule ends them when it fails
 Decisions(runnable=[], settled=[(1, 'upstream_failed'), (2, 'upstream_failed')])
 
+A mapped task keeps its one position for all decisions, since one rule decides about all of its instances. When it is
+expanded, each instance gets a position of its own behind those of the tasks, and it is the instances that have states
+and are counted by what comes after.
+
+>>> frontier = Frontier(TaskIndex(dag))
+>>> frontier.expand(0, [None, None])
+[3, 4]
+>>> _ = frontier.finish(3, "success")
+>>> frontier.decide(frontier.finish(4, "success"))
+Decisions(runnable=[1], settled=[])
+
 The cost of a decision grows with the edges out of what changed, not with the size of the DAG.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import networkx as nx
 
 from etlkit.dag import DAG, BaseOperator, priority_weights
-from etlkit.rules import RUN, TRIGGER_RULES, VERDICT_STATE, WAIT, UpstreamCounts, Verdict, always, evaluate
-from etlkit.states import FINISHED
+from etlkit.rules import RUN, SKIP, TRIGGER_RULES, VERDICT_STATE, WAIT, UpstreamCounts, Verdict, always, evaluate
+from etlkit.states import FAILED, FINISHED, REMOVED, SKIPPED, UPSTREAM_FAILED
+
+
+class Instance(Protocol):
+    """What is needed to know of a task instance."""
+
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def map_index(self) -> int: ...
+    @property
+    def state(self) -> str | None: ...
+
+
+Row = TypeVar("Row", bound=Instance)
 
 
 class Decisions(NamedTuple):
-    """Positions that may run, and (position, state) of those that took a final state without running."""
+    """Positions of tasks that may run, and (position, state) of those that took a final state without running."""
 
     runnable: list[int]
     settled: list[tuple[int, str]]
@@ -51,9 +77,43 @@ class TaskIndex:
         self.downstream = [tuple([where[t] for t in dag.graph.succ[task_id]]) for task_id in self.ids]
         self.rules = [TRIGGER_RULES[task.trigger_rule] for task in self.tasks]
         self.setups = self._setups()
+        self.limited = [
+            task.max_active_tis_per_dag is not None or task.max_active_tis_per_dagrun is not None for task in self.tasks
+        ]
+        """Whether each task has limits of its own."""
+        self.sources = {
+            i: [where[source.task_id] for source in task.expansion.sources if source.task_id in where]
+            for i, task in enumerate(self.tasks)
+            if task.expansion is not None
+        }
+        """For each mapped task, the tasks over whose results it is mapped."""
+        self.instances: dict[int, list[int]] = {}
+        """For each mapped task that is expanded, the positions of its instances; empty in the index of a DAG."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def for_one_run(self) -> TaskIndex:
+        """A copy in which mapped tasks can be expanded."""
+        own = copy.copy(self)
+        own.tasks, own.downstream = self.tasks.copy(), self.downstream.copy()
+        own.weights, own.limited = self.weights.copy(), self.limited.copy()
+        own.instances = {}
+        return own
+
+    def add_instances(self, i: int, number: int) -> list[int]:
+        """Give `number` more instances of the mapped task at position `i` positions of their own."""
+        new = list(range(len(self.tasks), len(self.tasks) + number))
+        self.tasks += [self.tasks[i]] * number
+        self.downstream += [self.downstream[i]] * number
+        self.weights += [self.weights[i]] * number
+        self.limited += [self.limited[i]] * number
+        self.instances.setdefault(i, []).extend(new)
+        return new
+
+    def instances_of(self, i: int) -> Sequence[int]:
+        """The positions at which the task at position `i` has states: its own, or its instances' if it is expanded."""
+        return self.instances.get(i) or (i,)
 
     @cached_property
     def weights(self) -> list[int]:
@@ -94,6 +154,24 @@ class Frontier:
         self.states: list[str | None] = list(states) if states is not None else [None] * len(index)
         self._counts: list[UpstreamCounts | None] = [None] * len(index)
 
+    @classmethod
+    def of(cls, index: TaskIndex, rows: Sequence[Row]) -> tuple[Frontier, dict[int, Row]]:
+        """The frontier of a run with these task instances, and at which position each of them is.
+
+        A task without an instance, since it is outside its own start and end dates, holds nobody up.
+        """
+        placed = {index.position[row.task_id]: row for row in rows if row.map_index < 0}
+        frontier = cls(index, [placed[i].state if i in placed else REMOVED for i in range(len(index))])
+        expanded: dict[int, list[Row]] = {}
+        for row in rows if index.sources else ():
+            if row.map_index >= 0 and (i := index.position[row.task_id]) in index.sources:
+                expanded.setdefault(i, []).append(row)
+        for i, instances in expanded.items():
+            instances.sort(key=lambda row: row.map_index)
+            placed.pop(i, None)
+            placed.update(zip(frontier.expand(i, [row.state for row in instances]), instances, strict=True))
+        return frontier, placed
+
     def undecided(self) -> list[int]:
         """The positions without a state that a rule might decide now, in topological order.
 
@@ -105,9 +183,30 @@ class Frontier:
             for i, above in enumerate(index.upstream)
             if states[i] is None
             and (
-                not above or index.rules[i] is always or i in index.setups or any(states[k] in FINISHED for k in above)
+                not above
+                or index.rules[i] is always
+                or i in index.setups
+                or any(states[k] in FINISHED or k in index.instances for k in above)
             )
         ]
+
+    def expand(self, i: int, states: Sequence[str | None]) -> list[int]:
+        """Give the mapped task at position `i` instances in `states` (more, if it has some): their positions."""
+        if not self.index.instances:
+            self.index = self.index.for_one_run()
+        new = self.index.add_instances(i, len(states))
+        self.states += states
+        self.states[i] = None if None in states else REMOVED
+        for below in self.index.downstream[i]:
+            self._counts[below] = None
+        return new
+
+    def open_instances(self, i: int) -> list[int]:
+        """The positions of the instances of task `i` that are not decided yet; they are from now on."""
+        found = [p for p in self.index.instances_of(i) if self.states[p] is None]
+        if i in self.index.instances:
+            self.states[i] = REMOVED  # it has no state of its own; the next candidate is passed over at once
+        return found
 
     def counts(self, i: int) -> UpstreamCounts:
         """The counts of the final states directly upstream of position `i`, kept up to date by `finish`."""
@@ -116,11 +215,12 @@ class Frontier:
             counts = self._counts[i] = UpstreamCounts()
             for above in self.index.upstream[i]:
                 is_setup = self.index.tasks[above].is_setup
-                counts.total += 1
-                counts.setups += is_setup
-                state = self.states[above]
-                if state in FINISHED:
-                    counts.add(state, is_setup=is_setup)
+                for k in self.index.instances.get(above) or (above,):
+                    counts.total += 1
+                    counts.setups += is_setup
+                    state = self.states[k]
+                    if state in FINISHED:
+                        counts.add(state, is_setup=is_setup)
         return counts
 
     def finish(self, i: int, state: str) -> Sequence[int]:
@@ -132,20 +232,42 @@ class Frontier:
             if counts is not None:
                 counts.add(state, is_setup=is_setup)
         if is_setup:
-            return [*self.index.downstream[i], *(k for k, setups in self.index.setups.items() if i in setups)]
+            here = self.index.position[self.index.tasks[i].task_id]
+            return [*self.index.downstream[i], *(k for k, setups in self.index.setups.items() if here in setups)]
         return self.index.downstream[i]
 
     def verdict(self, i: int) -> Verdict:
         """What the trigger rule of position `i` says now."""
         rule = self.index.rules[i]
         if i in self.index.setups:
-            return evaluate(rule.__name__, self.counts(i), [self.states[s] for s in self.index.setups[i]])
-        return rule(self.counts(i)) if self.index.upstream[i] else RUN
+            verdict = evaluate(rule.__name__, self.counts(i), self.states_of(self.index.setups[i]))
+        else:
+            verdict = rule(self.counts(i)) if self.index.upstream[i] else RUN
+        if verdict is RUN and self.index.sources and i in self.index.sources:
+            return self._of_sources(i)
+        return verdict
+
+    def states_of(self, positions: Iterable[int]) -> list[str | None]:
+        """The states of tasks, of expanded ones those of all instances."""
+        return [self.states[k] for i in positions for k in self.index.instances_of(i)]
+
+    def _of_sources(self, i: int) -> Verdict:
+        """Whether the results are there over which a task is mapped; whatever its rule, it needs all of them.
+
+        Source: Airflow's `MappedTaskUpstreamDep`.
+        """
+        states = set(self.states_of(self.index.sources[i]))
+        if not states <= FINISHED:
+            return WAIT
+        if FAILED in states or UPSTREAM_FAILED in states:
+            return Verdict.UPSTREAM_FAILED
+        return SKIP if SKIPPED in states else RUN
 
     def decide(self, candidates: Iterable[int]) -> Decisions:
         """Apply the rules to `candidates` and to everything that follows from them.
 
-        Runnable positions are returned and keep having no state: whether they start is not the rules' business alone.
+        Runnable positions are returned and keep having no state: whether they start is not the rules' business alone. A
+        mapped task is returned as one, by the position of its task.
         """
         runnable: dict[int, None] = {}
         settled: list[tuple[int, str]] = []
@@ -159,8 +281,9 @@ class Frontier:
                 runnable[i] = None
             elif verdict is not WAIT:
                 state = VERDICT_STATE[verdict]
-                settled.append((i, state))
-                queue.extend(self.finish(i, state))
+                for k in self.open_instances(i):
+                    settled.append((k, state))
+                    queue.extend(self.finish(k, state))
         return Decisions(list(runnable), settled)
 
     def run_state(self) -> str | None:
@@ -170,5 +293,5 @@ class Frontier:
         """
         if any(state not in FINISHED for state in self.states):
             return None
-        bad = any(self.states[i] in ("failed", "upstream_failed") for i in self.index.deciding)
+        bad = any(state in (FAILED, UPSTREAM_FAILED) for state in self.states_of(self.index.deciding))
         return "failed" if bad else "success"

@@ -100,6 +100,7 @@ task_instance = sa.Table(
     sa.Column("pid", sa.Integer),
     sa.Column("skips", sa.Text),
     sa.Column("error", sa.Text),
+    sa.Column("rendered_map_index", sa.Text),
     sa.UniqueConstraint("dag_run_id", "task_id", "map_index"),
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 import networkx as nx
 
 from etlkit.arguments import check_date
-from etlkit.dag import DAG
+from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import DagError, ParamValidationError
 from etlkit.params import NOTSET, run_params
 from etlkit.states import DagRunState, DagRunType
@@ -90,10 +90,27 @@ def task_rows(dag: DAG, run: RunRow) -> list[dict[str, Any]]:
         too_early = task.start_date and date and date < task.start_date
         too_late = task.end_date and date and date > task.end_date
         if not (too_early or too_late):
-            rows.append(
-                {"task_id": task_id, "max_tries": task.retries, "pool": task.pool, "pool_slots": task.pool_slots}
-            )
+            length = task.expansion.literal_length if task.expansion is not None else None
+            rows += instance_rows(task, range(length)) if length else instance_rows(task, NOT_EXPANDED)
     return rows
+
+
+NOT_EXPANDED = (-1,)
+"""The map indexes of a task that is not mapped, or of which it is not known yet how many instances it has."""
+
+
+def instance_rows(task: BaseOperator, map_indexes: Iterable[int]) -> list[dict[str, Any]]:
+    """What to insert for instances of a task."""
+    return [
+        {
+            "task_id": task.task_id,
+            "map_index": map_index,
+            "max_tries": task.retries,
+            "pool": task.pool,
+            "pool_slots": task.pool_slots,
+        }
+        for map_index in map_indexes
+    ]
 
 
 def trigger_run(

@@ -27,7 +27,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cached_property, partial
@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 from etlkit import xcom
 from etlkit.clock import Clock
 from etlkit.connections import Connections, learn_secrets
-from etlkit.dag import DAG, BaseOperator, Callback, current_context
+from etlkit.dag import DAG, BaseOperator, Callback, XComArg, current_context
 from etlkit.errors import (
     AirflowFailException,
     AirflowRescheduleException,
@@ -48,11 +48,12 @@ from etlkit.errors import (
 )
 from etlkit.logs import LogKey, LogStore, install_handler
 from etlkit.macros import Lookup, Macros
+from etlkit.mapping import is_mappable, items_of
 from etlkit.masking import masker
 from etlkit.params import NOTSET, run_params
 from etlkit.states import FAILED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY, DagRunType
 from etlkit.store import RunRow, Store, this_process
-from etlkit.templates import rendered
+from etlkit.templates import DATED, rendered
 from etlkit.variables import Variables
 
 log = logging.getLogger("etlkit.task")
@@ -62,6 +63,23 @@ SHORTEST_WAIT = timedelta(seconds=1)
 
 _process_token = uuid.uuid4().hex[:12]
 _attempts = itertools.count(1)
+
+
+class KnownItems(dict[str, Sequence[Any]]):
+    """Results that tasks are mapped over, read once for all instances of a run in one process."""
+
+    def __reduce__(self) -> Any:
+        return KnownItems, ()  # another process reads its own
+
+    def pull(self, store: Store, run_pk: int, task: BaseOperator) -> Sequence[Any]:
+        """The items of the result of `task`; of a mapped task, what its instances returned. XComError without any."""
+        if task.task_id not in self:
+            found = store.pull_xcom(run_pk, task.task_id, "return_value")
+            if task.expansion is not None:
+                self[task.task_id] = [xcom.loads(text) for index, text in found if index >= 0]
+            else:
+                self[task.task_id] = items_of(xcom.loads(found[0][1]) if found else None)
+        return self[task.task_id]
 
 
 @dataclass(slots=True)
@@ -77,6 +95,8 @@ class Work:
     max_tries: int
     rescheduled_since: datetime | None
     """When this try first began, if a sensor goes on after giving its slot back."""
+    known_items: KnownItems = field(default_factory=lambda: KnownItems())
+    """What finished tasks of the run hold to map over, by task id."""
     token: str = ""
     """What proves that the attempt still holds its task instance; set when it begins."""
     start: datetime | None = None
@@ -176,17 +196,25 @@ class TaskRunner:
         try:
             if task.on_execute_callback:
                 run_callbacks(task.on_execute_callback, context)
+            if work.map_index >= 0 or task.expansion is not None:
+                task = task.unmapped(work.map_index, context)
             task = context.task = rendered(task, context)
             with time_limit(task) if task.execution_timeout is not None else NO_LIMIT:
                 task.pre_execute(context)
                 value = task.execute(context)
                 task.post_execute(context, value)
+            if work.map_index >= 0 and task.map_index_template is not None:
+                context.ti.rendered_map_index = instance_name(task, context)
             # A simulated clock cannot interrupt: a task that slept past its limit is caught when it returns.
             if task.execution_timeout is not None and self.clock.now() - context.ti.start_date > task.execution_timeout:
                 raise time_out(task)
             return Outcome(SUCCESS, value)
         except BaseException as error:  # whatever a task raises ends the task, and not the scheduler
             outcome = outcome_of(error)
+            if work.map_index >= 0 and task.map_index_template is not None:
+                # A name would help, but it may need what the task did not get to.
+                with contextlib.suppress(Exception):
+                    context.ti.rendered_map_index = instance_name(task, context)
             if outcome.error is not None:
                 log.error("%s", masker.format_exception(without_our_frames(error)).rstrip())
             return outcome
@@ -220,6 +248,8 @@ class TaskRunner:
             if held:
                 for key, value in values.items():
                     self.store.push_xcom(work.run.id, work.task.task_id, work.map_index, key, value, now)
+                if ti.rendered_map_index is not None:
+                    self.store.name_task_instance(work.task_pk, ti.rendered_map_index)
         if not held:
             log.warning("%s was taken away from this attempt; what it did is not counted", work.task.task_id)
             return Result(work, None)
@@ -230,6 +260,11 @@ class TaskRunner:
         if callbacks:
             context.known["exception"] = outcome.error
             run_callbacks(callbacks, context)
+
+
+def instance_name(task: BaseOperator, context: Context) -> str:
+    """What its `map_index_template` calls the instance of a mapped task that is running."""
+    return masker.mask(str(task.render_template(task.map_index_template, context)))
 
 
 def outcome_of(error: BaseException) -> Outcome:
@@ -264,6 +299,9 @@ def packed(task: BaseOperator, outcome: Outcome) -> tuple[Outcome, dict[str, str
 def xcoms_of(task: BaseOperator, outcome: Outcome) -> dict[str, str]:
     """The XComs an outcome leaves behind, as JSON by key."""
     values: dict[str, Any] = {}
+    if task.mapped_over and task.expansion is None and outcome.state == SUCCESS and not is_mappable(outcome.value):
+        kind = type(outcome.value).__name__
+        raise XComError(f"another task is mapped over {task.task_id!r}, so it must return a list or dict, not {kind}")
     if outcome.record is not None:
         values["skipmixin_key"] = outcome.record
     if outcome.value is not None and task.do_xcom_push:
@@ -359,6 +397,9 @@ def without_our_frames(error: BaseException) -> BaseException:
 class TaskInstance:
     """The attempt that is running, as its task sees it: `context["ti"]`."""
 
+    rendered_map_index: str | None = None
+    """What the `map_index_template` calls it."""
+
     def __init__(self, runner: TaskRunner, work: Work) -> None:
         self._runner, self._work = runner, work
         assert work.start is not None
@@ -406,6 +447,10 @@ class TaskInstance:
     def log_text(self) -> str:
         """What this try has logged so far."""
         return self._runner.logs.read(self._work.log_key)
+
+    def items(self, result: XComArg) -> Sequence[Any]:
+        """What the result of a task holds to map over."""
+        return self._work.known_items.pull(self.store, self._work.run.id, result.operator)
 
     def xcom_push(self, key: str, value: Any) -> None:
         """Store `value` under `key`, at once; XComError if it cannot travel."""
@@ -498,6 +543,10 @@ class Context(Mapping):
             self.known[name] = compute(self)
         return self.known[name]
 
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Add something for templates that are rendered later: a `map_index_template`."""
+        self.known[name] = value
+
     def __contains__(self, name: object) -> bool:
         return name in self.known or name in self._computed
 
@@ -587,20 +636,5 @@ CONTEXT_VALUES: dict[str, Callable[[Context], Any]] = {
 """Every name in a task's context and how its value is found. `clock` and `warehouse` are etlkit's own; the rest is
 Airflow's."""
 
-DATED = frozenset(
-    {
-        "data_interval_end",
-        "data_interval_start",
-        "ds",
-        "ds_nodash",
-        "logical_date",
-        "prev_data_interval_end_success",
-        "prev_data_interval_start_success",
-        "ts",
-        "ts_nodash",
-        "ts_nodash_with_tz",
-    }
-)
-"""Names that a run without a logical date does not have."""
-
 UNDATED_VALUES = {name: compute for name, compute in CONTEXT_VALUES.items() if name not in DATED}
+"""The same for a run without a logical date."""

@@ -23,21 +23,21 @@ import heapq
 import itertools
 import logging
 from collections import deque
-from collections.abc import Container, Hashable, Iterable
+from collections.abc import Container, Hashable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 
 from etlkit.clock import Clock
 from etlkit.config import conf
 from etlkit.dag import DAG
-from etlkit.errors import DagNotFound, DuplicateDagIdFound
+from etlkit.errors import DagNotFound, DuplicateDagIdFound, XComError
 from etlkit.events import Listener, Listeners, RunEvent, TaskEvent
 from etlkit.executors.base import Executor
 from etlkit.frontier import Frontier, TaskIndex
 from etlkit.past import past_blocks
 from etlkit.rules import explain
-from etlkit.runs import insert_run, task_rows
-from etlkit.runtime import DagRun, Result, TaskRunner, Work, lookups, run_callbacks
+from etlkit.runs import insert_run, instance_rows, task_rows
+from etlkit.runtime import DagRun, KnownItems, Result, TaskRunner, Work, lookups, run_callbacks
 from etlkit.slots import Slots
 from etlkit.states import (
     ACTIVE,
@@ -73,6 +73,11 @@ class ScheduledDag:
         self.last_interval: DataInterval | None = None
         self.runs: dict[int, ActiveRun] = {}
 
+    def fits(self, task: TaskRow) -> bool:
+        """Whether a task instance is one that the DAG has, as it is now."""
+        now = self.dag.task_dict.get(task.task_id)
+        return now is not None and (task.map_index < 0 or now.expansion is not None)
+
     @cached_property
     def minds_the_past(self) -> bool:
         """Whether any of its tasks waits for the run before."""
@@ -106,12 +111,12 @@ class RunQueue:
 class ActiveRun:
     """A running run as the scheduler sees it: its row, and its task instances by position in the graph."""
 
-    def __init__(self, row: RunRow, entry: ScheduledDag, tasks: Iterable[TaskRow]) -> None:
-        self.row, self.entry, self.dag, self.index = row, entry, entry.dag, entry.index
-        self.tasks: dict[int, TaskRow] = {self.index.position[task.task_id]: task for task in tasks}
-        # A task outside its own start and end dates has no instance, and holds nobody up.
-        states = [self.tasks[i].state if i in self.tasks else REMOVED for i in range(len(self.index))]
-        self.frontier = Frontier(self.index, states)
+    def __init__(self, row: RunRow, entry: ScheduledDag, tasks: Sequence[TaskRow]) -> None:
+        self.row, self.entry, self.dag = row, entry, entry.dag
+        self.tasks: dict[int, TaskRow]
+        self.frontier, self.tasks = Frontier.of(entry.index, tasks)
+        self.index = self.frontier.index
+        states = [task.state for task in self.tasks.values()]
         self.open = sum(state not in FINISHED for state in states)
         self.active = 0
         self.candidates = self.frontier.undecided()
@@ -120,6 +125,7 @@ class ActiveRun:
         self.held_by_past: set[int] = set()
         self.failed_fast = self.dag.fail_fast and FAILED in states
         """Whether a task of a `fail_fast` DAG failed, and the others are still to be ended."""
+        self.known_items = KnownItems()
 
     @property
     def deadline(self) -> datetime | None:
@@ -127,15 +133,37 @@ class ActiveRun:
         timeout = self.dag.dagrun_timeout
         return self.row.start_date + timeout if timeout is not None and self.row.start_date else None
 
-    def rule_out(self, task_ids: Iterable[str]) -> None:
-        """A branch or short circuit decided against these tasks."""
-        self.ruled_out.update(self.index.position[task_id] for task_id in task_ids if task_id in self.index.position)
+    def position_of(self, work: Work) -> int | None:
+        """Where the task instance of `work` is; None if there is none any more."""
+        position = self.index.position.get(work.task.task_id)
+        if work.map_index < 0 or position is None:
+            return position
+        instances = self.index.instances.get(position, ())
+        return instances[work.map_index] if work.map_index < len(instances) else None
+
+    def rule_out(self, task_ids: Iterable[str], map_index: int) -> None:
+        """A branch or short circuit decided against these tasks; a mapped one against instances of its own index."""
+        for task_id in task_ids:
+            position = self.index.position.get(task_id)
+            if position is not None and map_index < 0:
+                self.ruled_out.update(self.index.instances_of(position))
+            elif position is not None:
+                self.ruled_out.update(self.index.instances.get(position, ())[map_index : map_index + 1])
+
+    def expand(self, position: int, rows: Sequence[TaskRow]) -> None:
+        """A mapped task has these instances now, besides those that it had; the one that stood for all is gone."""
+        self.open += len(rows) - (self.tasks.pop(position, None) is not None)
+        self.tasks.update(zip(self.frontier.expand(position, [row.state for row in rows]), rows, strict=True))
+        self.index = self.frontier.index
 
     def waits_for(self, work: Work, position: int) -> bool:
         """Whether `work` is the attempt that the task at `position` is at, and not one from before a clear."""
-        task, state = self.tasks[position], self.frontier.states[position]
+        state = self.frontier.states[position]
+        if state not in ACTIVE:
+            return False
+        task = self.tasks[position]
         begins = state == QUEUED and task.rescheduled_since is None
-        return state in ACTIVE and work.try_number == task.try_number + begins
+        return work.try_number == task.try_number + begins
 
     def work(self, position: int) -> Work:
         """The next attempt of a task: a new try, or the same one if a sensor goes on."""
@@ -150,6 +178,7 @@ class ActiveRun:
             try_number=task.try_number + (not goes_on),
             max_tries=task.max_tries,
             rescheduled_since=task.rescheduled_since,
+            known_items=self.known_items,
         )
 
 
@@ -426,26 +455,35 @@ class Scheduler:
             elif task.state in (UP_FOR_RETRY, UP_FOR_RESCHEDULE):
                 self._set_timer(task.not_before or now, run, position)
             elif task.state == SUCCESS and task.skips:
-                run.rule_out(task.skips)
+                run.rule_out(task.skips, task.map_index)
 
     def _reconciled(self, entry: ScheduledDag, row: RunRow, now: datetime) -> list[TaskRow]:
         """The run's task instances, after its DAG may have changed: new and returned ones open, lost ones removed."""
         tasks = self.store.task_instances(row.id)
-        known = {task.task_id: task.state for task in tasks}
-        if known.keys() == entry.dag.task_dict.keys() and REMOVED not in known.values():
+        states = {task.state for task in tasks}
+        if {
+            task.task_id for task in tasks if task.map_index < 0
+        } == entry.dag.task_dict.keys() and REMOVED not in states:
             return tasks
-        missing = [new for new in task_rows(entry.dag, row) if new["task_id"] not in known]
-        paths = {task.id: path for task in tasks if (path := self._edited(entry, task))}
+        fitting = [task for task in tasks if entry.fits(task)]
+        known = {task.task_id for task in fitting}
+        missing = [] if known == entry.dag.task_dict.keys() else task_rows(entry.dag, row)
+        missing = [new for new in missing if new["task_id"] not in known]
+        living = {task.task_id for task in tasks if task.state != REMOVED}
+        paths = {task.id: path for task in tasks if (path := self._edited(entry, task, living))}
         if missing or paths:
             self.store.create_task_instances(row.id, missing)
             self.store.set_task_states(paths, now)
             tasks = self.store.task_instances(row.id)
-        return [task for task in tasks if task.task_id in entry.dag.task_dict]
+        return [task for task in tasks if entry.fits(task)]
 
     @staticmethod
-    def _edited(entry: ScheduledDag, task: TaskRow) -> tuple[str | None, ...]:
-        """The states that a task instance goes through because its task left the DAG, or came back."""
-        if (task.state == REMOVED) != (task.task_id in entry.dag.task_dict):
+    def _edited(entry: ScheduledDag, task: TaskRow, living: Container[str]) -> tuple[str | None, ...]:
+        """The states that a task instance goes through because its task left the DAG, or came back.
+
+        An instance of a mapped task that has others left was one too many, and does not come back.
+        """
+        if (task.state == REMOVED) != entry.fits(task) or (task.state == REMOVED and task.task_id in living):
             return ()
         if task.state == REMOVED:
             return REMOVED, None
@@ -476,7 +514,8 @@ class Scheduler:
         Returns the positions that this may decide.
         """
         candidates: list[int] = []
-        for position, state in enumerate(run.frontier.states):
+        for position in run.tasks:
+            state = run.frontier.states[position]
             if state not in FINISHED and position not in spare:
                 candidates += self._settle(run, position, running if state == RUNNING else SKIPPED, now, reason)
         return candidates
@@ -501,10 +540,10 @@ class Scheduler:
             for position, state in settled:
                 self._note(run, position, None, state, now, self._rule_in_words(run, position))
                 run.open -= 1
-            if run.open < still_open:
-                settled_in.append(run)
             for position in runnable:
                 self._make_ready_unless_held_by_past(run, position, now)
+            if run.open < still_open:
+                settled_in.append(run)
             if not run.open:
                 self._done.add(run.row.id)
         for run in settled_in:  # looked at in the next pass, when this one is written down
@@ -535,7 +574,36 @@ class Scheduler:
             run.held_by_past.add(position)
         else:
             run.held_by_past.discard(position)
-            self._make_ready(run, position, now, self._rule_in_words(run, position))
+            make_ready = self._expand if position in run.index.sources else self._make_ready
+            make_ready(run, position, now, self._rule_in_words(run, position))
+
+    def _expand(self, run: ActiveRun, position: int, now: datetime, reason: str) -> None:
+        """A mapped task may run: give it as many instances as there are items, and let them stand in line."""
+        task = run.index.tasks[position]
+        assert task.expansion is not None
+        try:
+            length = task.expansion.length(lambda result: run.known_items.pull(self.store, run.row.id, result.operator))
+        except XComError as error:
+            self._settle_open_instances(run, position, now, str(error))
+            return
+        known = len(run.index.instances.get(position, ()))
+        if length > known:
+            new = instance_rows(task, range(known, length))
+            rows = self.store.expand_task_instance(run.row.id, task.task_id, new)
+            run.expand(position, rows[known:])
+        for k in run.frontier.open_instances(position):
+            if run.tasks[k].map_index < length and length:
+                self._make_ready(run, k, now, reason)
+            else:  # nothing to map over, or less than before it was cleared
+                state = SKIPPED if run.tasks[k].map_index <= 0 else REMOVED
+                run.candidates += self._settle(run, k, state, now, f"it is mapped over {length} items")
+                self._touch(run)
+
+    def _settle_open_instances(self, run: ActiveRun, position: int, now: datetime, reason: str) -> None:
+        """What a mapped task is mapped over cannot be mapped over: it has failed."""
+        for k in run.frontier.open_instances(position):
+            run.candidates += self._settle(run, k, FAILED, now, reason)
+        self._touch(run)
 
     def _make_ready(self, run: ActiveRun, position: int, now: datetime, reason: str) -> None:
         """Let a task stand in line for a slot."""
@@ -606,7 +674,7 @@ class Scheduler:
     def _collect(self, result: Result) -> None:
         """Note how an attempt ended; the runtime has already written it down."""
         run = self._active.get(result.work.run.id)
-        position = None if run is None else run.index.position.get(result.work.task.task_id)
+        position = None if run is None else run.position_of(result.work)
         self._changes += 1
         if result.state is None or run is None or position is None:
             # It was cleared, timed out, taken over or taken out of its DAG while it ran: read again what holds now.
@@ -633,7 +701,7 @@ class Scheduler:
         assert result.state is not None
         run.open -= 1
         run.candidates += run.frontier.finish(position, result.state)
-        run.rule_out(result.skips)
+        run.rule_out(result.skips, result.work.map_index)
         self._touch(run)
         self._touch_next_runs(run)
         if run.dag.fail_fast and result.state == FAILED:
@@ -722,6 +790,10 @@ class Scheduler:
             self._events.append(RunEvent(now, run.dag_id, run.run_id, old, new, reason))
 
     def _rule_in_words(self, run: ActiveRun, position: int) -> str:
-        if not self.listeners or not run.index.upstream[position]:
+        if not self.listeners:
             return ""
-        return explain(run.index.tasks[position].trigger_rule, run.frontier.counts(position))
+        task = run.index.tasks[position]
+        position = run.index.position[task.task_id]  # for an instance of a mapped task, that of its task
+        if not run.index.upstream[position]:
+            return ""
+        return explain(task.trigger_rule, run.frontier.counts(position))

@@ -2,21 +2,22 @@
 
 A task that is ready joins the line of its pool. All lines are ordered by total priority weight, then by the run's
 `run_after`, then by the order of the tasks, and the first of all whose pool has a free slot is next. It gets a slot
-when its pool has `pool_slots` free, its run has fewer than `max_active_tasks` active, and its DAG fewer than the task's
-own `max_active_tis_per_dag`; a task held up by its run or DAG steps aside until one of its fellows gives a slot back,
-so that the line never has to be searched.
+when its pool has `pool_slots` free, its run has fewer than `max_active_tasks` active, and the task's own limits allow
+it: `max_active_tis_per_dag` over all runs, `max_active_tis_per_dagrun` in its own. A task held up by its run or by
+those steps aside until one of its fellows gives a slot back, so that the line never has to be searched.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from etlkit.states import SCHEDULED
 
 if TYPE_CHECKING:
+    from etlkit.dag import BaseOperator
     from etlkit.scheduler import ActiveRun
 
 
@@ -39,7 +40,7 @@ class Slots:
         self.active = 0
         self._lines: dict[str, list[Place]] = defaultdict(list)
         self._aside: dict[Hashable, list[Place]] = defaultdict(list)
-        self._active_per_task: dict[tuple[str, str], int] = defaultdict(int)
+        self._active_per_task: dict[Hashable, int] = defaultdict(int)
 
     def join(self, run: ActiveRun, position: int) -> None:
         """The task at `position` is ready: put it in line."""
@@ -86,15 +87,15 @@ class Slots:
         """The limit of its run or DAG that keeps the task from starting, if one does."""
         if run.active >= run.dag.max_active_tasks:
             return run.row.id
-        task = run.index.tasks[position]
-        if task.max_active_tis_per_dag is None:
+        if not run.index.limited[position]:
             return None
-        key = (run.row.dag_id, task.task_id)
-        return key if self._active_per_task[key] >= task.max_active_tis_per_dag else None
+        limits = limits_of_task(run, run.index.tasks[position])
+        return next((key for key, most in limits if self._active_per_task[key] >= most), None)
 
     def _call_back(self, run: ActiveRun, position: int) -> None:
         """A task left its place or its slot: of those aside for the same limits the first may be next."""
-        for limit in (run.row.id, (run.row.dag_id, run.index.tasks[position].task_id)):
+        task_id = run.index.tasks[position].task_id
+        for limit in (run.row.id, (run.row.dag_id, task_id), (run.row.id, task_id)):
             waiting = self._aside.get(limit)
             if waiting and self._limit_reached(waiting[0].run, waiting[0].position) != limit:
                 self._line_up(heapq.heappop(waiting))
@@ -116,5 +117,15 @@ class Slots:
         self.used[task.pool] += change * task.pool_slots
         self.active += change
         run.active += change
-        if task.max_active_tis_per_dag is not None:
-            self._active_per_task[run.row.dag_id, task.task_id] += change
+        if run.index.limited[position]:
+            for key, _ in limits_of_task(run, task):
+                self._active_per_task[key] += change
+
+
+def limits_of_task(run: ActiveRun, task: BaseOperator) -> Sequence[tuple[Hashable, int]]:
+    """The task's own limits: under what its active instances are counted, and how many there may be."""
+    limits = (
+        ((run.row.dag_id, task.task_id), task.max_active_tis_per_dag),
+        ((run.row.id, task.task_id), task.max_active_tis_per_dagrun),
+    )
+    return [(key, most) for key, most in limits if most is not None]

@@ -79,6 +79,7 @@ class TaskRow(NamedTuple):
     lost_attempts: int
     skips: list[str] | None
     error: str | None
+    rendered_map_index: str | None = None
 
 
 class BackfillRow(NamedTuple):
@@ -498,11 +499,35 @@ class Store:
     # --- task instances ---
 
     def create_task_instances(self, run_pk: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert the task instances of a run, without a state: dicts of task_id, max_tries, pool and pool_slots."""
+        """Insert task instances of a run, without a state: dicts of these columns; map_index -1 if it is not mapped."""
         self.run_many(
             f"""INSERT INTO task_instance (dag_run_id, task_id, map_index, max_tries, pool, pool_slots)
-                VALUES ({int(run_pk)}, :task_id, -1, :max_tries, :pool, :pool_slots)""",
+                VALUES ({int(run_pk)}, :task_id, :map_index, :max_tries, :pool, :pool_slots)""",
             rows,
+        )
+
+    def expand_task_instance(self, run_pk: int, task_id: str, rows: Sequence[Mapping[str, Any]]) -> list[TaskRow]:
+        """Give a mapped task further instances: dicts as above. The one without a map index, if there is one, becomes
+        the first. All instances it has then, by map index."""
+        task = {"run_pk": run_pk, "task_id": task_id}
+        became = self.run_sql(
+            """UPDATE task_instance SET map_index = 0
+               WHERE dag_run_id = :run_pk AND task_id = :task_id AND map_index = -1""",
+            task,
+        ).rowcount
+        self.create_task_instances(run_pk, [row for row in rows if not (became and row["map_index"] == 0)])
+        found = self.run_sql(
+            f"""SELECT {TASK_COLUMNS} FROM task_instance WHERE dag_run_id = :run_pk AND task_id = :task_id
+                ORDER BY map_index""",
+            task,
+        ).fetchall()
+        return [_task_row(row) for row in found]
+
+    def name_task_instance(self, task_pk: int, rendered_map_index: str) -> None:
+        """Note the name that a `map_index_template` gives an instance."""
+        self.run_sql(
+            "UPDATE task_instance SET rendered_map_index = :name WHERE id = :id",
+            {"id": task_pk, "name": rendered_map_index},
         )
 
     def task_instances(self, run_pk: int) -> list[TaskRow]:
@@ -678,6 +703,7 @@ class Store:
             """UPDATE task_instance
                SET state = NULL, token = NULL, skips = NULL, error = NULL, not_before = NULL, rescheduled_since = NULL,
                    start_date = NULL, end_date = NULL, queued_at = NULL, max_tries = try_number + :retries,
+                   rendered_map_index = NULL,
                    lost_attempts = 0
                WHERE id = :id""",
             [{"id": pk, "retries": retries} for pk, retries in tasks],

@@ -42,6 +42,7 @@ from etlkit.dag import (
     home_of,
 )
 from etlkit.errors import DagError, nearest
+from etlkit.mapping import Product, Records, mapped_task, refuse_positional
 from etlkit.operators.bash import BashOperator
 from etlkit.operators.python import (
     CONTEXT_KEYS,
@@ -101,12 +102,29 @@ class TaskFactory:
 
     def __call__(self, *args: Any, **kwargs: Any) -> XComArg:
         self.bind(args, kwargs)
+        made = self.operator(python_callable=self.function, op_args=args, op_kwargs=kwargs, **self._free_arguments())
+        return made.output
+
+    def _free_arguments(self) -> dict[str, Any]:
+        """The task's arguments, with a task_id that nothing in the DAG has yet."""
         arguments = dict(self.arguments)
         dag, group = home_of(arguments.get("dag"), arguments.get("task_group"))
         if dag is not None:
             arguments["task_id"] = dag.free_id(arguments["task_id"], group)
-        made = self.operator(python_callable=self.function, op_args=args, op_kwargs=kwargs, **arguments)
-        return made.output
+        return arguments
+
+    def partial(self, *positional: Any, **kwargs: Any) -> PartialTask:
+        """Arguments that all instances of a mapped task share: `f.partial(year=2013).expand(month=range(1, 13))`."""
+        refuse_positional("partial", positional)
+        return PartialTask(self, kwargs)
+
+    def expand(self, *positional: Any, **mapped: Any) -> XComArg:
+        """A task that runs once for each combination of the items of these arguments; see `etlkit.mapping`."""
+        return PartialTask(self, {}).expand(*positional, **mapped)
+
+    def expand_kwargs(self, records: Any, *, strict: bool = True) -> XComArg:
+        """A task that runs once for each dict of arguments in a list."""
+        return PartialTask(self, {}).expand_kwargs(records, strict=strict)
 
     def override(self, **arguments: Any) -> TaskFactory:
         """The same function with other arguments for its task: `f.override(task_id="g", retries=2)(…)`."""
@@ -147,6 +165,48 @@ class TaskFactory:
 
     def __repr__(self) -> str:
         return f"<{self.decorator} {self.name}{self.signature}>"
+
+
+class PartialTask:
+    """A function under `@task` with some of its arguments, waiting for `expand` or `expand_kwargs`."""
+
+    def __init__(self, factory: TaskFactory, kwargs: Mapping[str, Any]) -> None:
+        self.factory, self.kwargs = factory, kwargs
+        self._check("partial", kwargs)
+
+    def partial(self, *positional: Any, **kwargs: Any) -> PartialTask:
+        """The same with more arguments."""
+        refuse_positional("partial", positional)
+        return PartialTask(self.factory, {**self.kwargs, **kwargs})
+
+    def expand(self, *positional: Any, **mapped: Any) -> XComArg:
+        """A task that runs once for each combination of the items of these arguments."""
+        refuse_positional("expand", positional)
+        self._check("expand", mapped)
+        return self._mapped(Product(mapped))
+
+    def expand_kwargs(self, records: Any, *, strict: bool = True) -> XComArg:
+        """A task that runs once for each dict of arguments in a list."""
+        expansion = Records(records)
+        for record in records if expansion.literal_length is not None else ():
+            self._check("expand_kwargs", record if isinstance(record, Mapping) else {})
+        return self._mapped(expansion)
+
+    def _check(self, what: str, names: Mapping[str, Any]) -> None:
+        parameters, function = self.factory.signature.parameters, self.factory.name
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return
+        for name in names:
+            if name not in parameters:
+                raise DagError(f"{what}(): {function}() has no argument {name!r}{nearest(name, list(parameters))}")
+
+    def _mapped(self, expansion: Product | Records) -> XComArg:
+        shared = {"python_callable": self.factory.function, "op_kwargs": dict(self.kwargs)}
+        arguments = {**self.factory._free_arguments(), **shared}
+        return mapped_task(self.factory.operator, arguments, expansion, into="op_kwargs").output
+
+    def __repr__(self) -> str:
+        return f"<partial {self.factory!r}, not expanded yet>"
 
 
 def returns_mapping(function: Callable[..., Any]) -> bool:

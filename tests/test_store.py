@@ -365,7 +365,7 @@ def test_a_file_is_written_ahead_and_checks_its_references(open_store, url):
     }
     assert pragmas == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1}
     with pytest.raises(MetadataError, match="FOREIGN KEY"):
-        store.create_task_instances(99, [{"task_id": "a", "max_tries": 0, "pool": "p", "pool_slots": 1}])
+        store.create_task_instances(99, [{"task_id": "a", "map_index": -1, "max_tries": 0, "pool": "p", "pool_slots": 1}])
 
 
 def test_changes_of_another_connection_are_noticed_once(open_store, url):
