@@ -97,7 +97,7 @@ def error_of(field, **dag):
         ("line\n\n", "line\n"),
         ("a\r\nb\rc", "a\nb\nc"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_everything_in_a_field_is_rendered(field, expected):
     found = shown(field)

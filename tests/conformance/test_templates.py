@@ -37,7 +37,13 @@ SCHEDULES = {
     "scheduled-ny": CronTriggerTimetable("0 0 * * *", timezone="America/New_York", interval=timedelta(days=1)),
     "native": CronDataIntervalTimetable("0 0 * * *", "UTC"),
 }
-DAG_IDS = {"scheduled-cdi": "cdi", "manual": "daily", "manual-nodate": "nodate", "scheduled-ny": "ny", "native": "native"}
+DAG_IDS = {
+    "scheduled-cdi": "cdi",
+    "manual": "daily",
+    "manual-nodate": "nodate",
+    "scheduled-ny": "ny",
+    "native": "native",
+}
 
 ERRORS = {"AirflowRuntimeError": "AirflowNotFoundException"}
 
