@@ -255,6 +255,7 @@ def create_backfill(
     """
     _check_request(dag, plan, max_active_runs, conf)
     with store.transaction():
+        store.alone(f"backfills of {dag.dag_id}")
         for other in store.open_backfills(dag.dag_id):
             raise BackfillError(
                 f"DAG {dag.dag_id!r} has a backfill that is not complete, number {other.id}; wait for it, or cancel it"
@@ -267,7 +268,7 @@ def create_backfill(
         store.add_to_backfill(backfill_id, rows)
         if plan.nothing_to_do:
             store.complete_backfill(backfill_id, now)
-    store.touched()
+        store.touched()
     return backfill_id
 
 
@@ -391,7 +392,7 @@ def cancel_backfill(store: Store, backfill_id: int, *, now: datetime) -> list[Ru
         for run in queued:
             store.set_run_state(run.id, DagRunState.QUEUED, DagRunState.FAILED, now)
         store.complete_backfill(backfill_id, now)
-    store.touched()
+        store.touched()
     return queued
 
 

@@ -137,6 +137,7 @@ def trigger_run(
     date = check_date("logical_date", now if logical_date is NOTSET else logical_date)
     moment = (date or now).astimezone(UTC)
     with store.transaction():
+        store.alone(f"manual runs of {dag.dag_id}")
         run = insert_run(
             store,
             dag,
@@ -151,7 +152,7 @@ def trigger_run(
         if run is None:
             taken = " or ".join([f"of {moment.isoformat()}"] * bool(date) + [f"called {run_id!r}"] * bool(run_id))
             raise DagError(f"DAG {dag.dag_id!r} already has a run {taken}; clear that one, or give another date or id")
-    store.touched()
+        store.touched()
     return run
 
 
@@ -188,6 +189,7 @@ def clear_run(
     """
     wanted = None if task_ids is None else _with_neighbours(dag, task_ids, downstream, upstream)
     with store.transaction():
+        store.hold(run.id)
         state = _state_now(store, run)
         tasks = [
             task

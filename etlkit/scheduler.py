@@ -654,6 +654,8 @@ class Scheduler:
         self._done.clear()
 
     def _finish_run(self, run: ActiveRun, state: str, reason: str, now: datetime) -> None:
+        if not self.store.is_over(run.row.id):
+            raise Conflict(f"run {run.row.run_id} has open tasks again")  # somebody cleared them just now
         self.store.set_run_state(run.row.id, "running", state, now)
         self._run_event(run.row, "running", state, now, "" if reason == state else reason)
         self._touch_next_runs(run)

@@ -116,6 +116,7 @@ def _set_state_sql(queued: bool, finished: bool, from_none: bool) -> str:
 SET_STATE = {kind: _set_state_sql(*kind) for kind in itertools.product((True, False), repeat=3)}
 """The UPDATE for a change (to queued, to a final state, from no state)."""
 
+FINAL = ", ".join(f"'{state}'" for state in sorted(FINISHED))
 RUN_COLUMNS = ", ".join(RunRow._fields)
 TASK_COLUMNS = ", ".join(TaskRow._fields)
 RUN_INSTANTS = [
@@ -239,6 +240,14 @@ class Store:
             version = self.cursor.execute("PRAGMA data_version").fetchone()[0] if self.is_sqlite else self._notices()
         seen, self._seen = self._seen, (self._generation, version)
         return seen != self._seen
+
+    def alone(self, purpose: str) -> None:
+        """Wait until nobody else is in a transaction with the same purpose, and keep others out until this one ends.
+
+        SQLite has one writer at a time anyway.
+        """
+        if not self.is_sqlite:
+            self.run_sql("SELECT pg_advisory_xact_lock(hashtext(:purpose))", {"purpose": f"etlkit {purpose}"})
 
     def _notices(self) -> int:
         """How often other connections to a PostgreSQL have announced a change; 1 when it is first asked."""
@@ -408,6 +417,25 @@ class Store:
         ).rowcount
         if not changed:
             raise Conflict(f"run {run_pk} is not {old} any more")
+
+    def hold(self, run_pk: int) -> None:
+        """Let nobody else change a run and its task instances until this transaction ends.
+
+        SQLite has one writer at a time anyway; PostgreSQL locks the rows.
+        """
+        if not self.is_sqlite:
+            for rows in ("task_instance WHERE dag_run_id = :id ORDER BY id", "dag_run WHERE id = :id"):
+                self.run_sql(f"SELECT id FROM {rows} FOR NO KEY UPDATE", {"id": run_pk})
+
+    def is_over(self, run_pk: int) -> bool:
+        """Whether all task instances of a run are final, and stay so until this transaction ends."""
+        if not self.is_sqlite:
+            self.run_sql("SELECT id FROM dag_run WHERE id = :id FOR NO KEY UPDATE", {"id": run_pk})
+        open_task = self.run_sql(
+            f"SELECT 1 FROM task_instance WHERE dag_run_id = :id AND COALESCE(state, '') NOT IN ({FINAL}) LIMIT 1",
+            {"id": run_pk},
+        ).fetchone()
+        return open_task is None
 
     def open_runs(self) -> list[RunRow]:
         """Runs that are queued or running, in the order in which they may start."""
