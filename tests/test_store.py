@@ -227,7 +227,7 @@ def test_what_was_taken_away_while_it_ran_stays_away(store, attempt, took_it):
             case "clear":
                 store.clear([(pk, 0)], NOW)
             case "repeat_lost_attempt":
-                store.repeat_lost_attempt(store.task_instance(pk))
+                store.repeat_lost_attempt(store.task_instance(pk), NOW)
             case "skip":
                 store.set_task_states({pk: ("running", "skipped")}, NOW)
     before = store.task_instance(pk)
@@ -238,7 +238,7 @@ def test_what_was_taken_away_while_it_ran_stays_away(store, attempt, took_it):
 def test_a_late_attempt_does_not_end_the_one_that_took_its_place(store, attempt):
     pk, finish = attempt
     with store.transaction():
-        store.repeat_lost_attempt(store.task_instance(pk))
+        store.repeat_lost_attempt(store.task_instance(pk), NOW)
         store.set_task_states({pk: ("scheduled", "queued")}, NOW)
         assert store.start_attempt(pk, 2, "new", NOW, "host", 44)
     assert not finish()
@@ -261,7 +261,7 @@ def test_a_lost_attempt_is_kept_as_failed_and_uses_up_no_retry(store, attempt):
     pk, _ = attempt
     task = store.task_instance(pk)
     with store.transaction():
-        store.repeat_lost_attempt(task)
+        store.repeat_lost_attempt(task, NOW)
     again = store.task_instance(pk)
     assert (again.state, again.try_number, again.max_tries, again.lost_attempts) == ("scheduled", 1, 1, 1)
     assert [(number, state) for _, _, number, state, *_ in store.history(task.dag_run_id)] == [(1, "failed")]
@@ -271,7 +271,7 @@ def test_an_attempt_that_was_queued_and_not_begun_is_simply_queued_again(store):
     run, tasks = add_run(store)
     put(store, tasks["a"], "queued")
     with store.transaction():
-        store.repeat_lost_attempt(store.task_instance(tasks["a"].id))
+        store.repeat_lost_attempt(store.task_instance(tasks["a"].id), NOW)
     again = store.task_instance(tasks["a"].id)
     assert (again.state, again.max_tries, again.lost_attempts, store.history(run.id)) == ("scheduled", 0, 0, [])
 
@@ -365,7 +365,8 @@ def test_a_file_is_written_ahead_and_checks_its_references(open_store, url):
     }
     assert pragmas == {"journal_mode": "wal", "synchronous": 1, "foreign_keys": 1}
     with pytest.raises(MetadataError, match="FOREIGN KEY"):
-        store.create_task_instances(99, [{"task_id": "a", "map_index": -1, "max_tries": 0, "pool": "p", "pool_slots": 1}])
+        row = {"task_id": "a", "map_index": -1, "max_tries": 0, "pool": "p", "pool_slots": 1}
+        store.create_task_instances(99, [row])
 
 
 def test_changes_of_another_connection_are_noticed_once(open_store, url):
