@@ -15,6 +15,8 @@ Airflow                                             here
 private attributes (`{{ ti._x }}`) can be read      they cannot: the engine's own lead to the database and to files
 `macros.json`, `macros.uuid`, … are whole modules   what `etlkit.macros.OPEN_NAMES` lists of them: `macros.uuid.os`
                                                     would lead out of the sandbox
+operators' methods and `conn.x.get_hook()` can be   they cannot: a template runs nothing
+called
 native rendering is not sandboxed, and gives an     it is, and an undefined name is an error there, too
 undefined name as an object
 renders objects in place                            renders copies: the DAG stays as it was written

@@ -492,3 +492,15 @@ def test_an_error_outside_of_templates_stays_what_it_is():
         raise LookupError("no such day")
 
     assert shown(function) == "LookupError: no such day"
+
+
+def test_files_in_the_templates_of_a_python_operator(folder):
+    folder("a.sql", "SELECT '{{ ds }}'")
+    with DAG("d", template_searchpath=folder.at) as dag:
+        PythonOperator(
+            task_id="t",
+            python_callable=lambda templates_dict: templates_dict,
+            templates_dict={"query": "a.sql", "day": "{{ ds }}"},
+            templates_exts=[".sql"],
+        )
+    assert OneRun(dag).value("t") == {"query": "SELECT '2013-01-02'", "day": "2013-01-02"}

@@ -14,6 +14,7 @@ from dateutil.relativedelta import relativedelta
 from etlkit.backfill import create_backfill, plan_backfill
 from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import BackfillError
+from etlkit.params import Param
 from etlkit.runs import insert_run
 from etlkit.states import DagRunType
 from etlkit.store import Store
@@ -31,6 +32,7 @@ REFUSALS = {
     "AlreadyRunningBackfill": "has a backfill that is not complete",
     "DagNonPeriodicScheduleException": "names no dates to go back to",
     "DagRunTypeNotAllowed": "allows only runs of type manual, scheduled",
+    "InvalidBackfillConf": "param '.*' (cannot be|has no default)",
     "InvalidBackfillDate": "are in the future",
     "InvalidBackfillDateRange": "is after to_date",
     "InvalidBackfillDirection": "leave out reverse",
@@ -69,7 +71,7 @@ def dag_of(case):
         start_date=instant(spec["start_date"]),
         end_date=instant(spec["end_date"]),
         catchup=spec["catchup"],
-        params={name: param["default"] for name, param in (spec["params"] or {}).items()},
+        params={name: Param(**param) for name, param in (spec["params"] or {}).items()},
         allowed_run_types=spec["allowed_run_types"],
         default_args={"depends_on_past": spec["depends_on_past"]},
     ) as dag:
