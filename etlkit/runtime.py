@@ -38,6 +38,7 @@ from etlkit.clock import Clock
 from etlkit.connections import Connections, learn_secrets
 from etlkit.dag import DAG, BaseOperator, Callback, XComArg, current_context
 from etlkit.errors import (
+    AirflowException,
     AirflowFailException,
     AirflowRescheduleException,
     AirflowSensorTimeout,
@@ -52,7 +53,7 @@ from etlkit.mapping import is_mappable, items_of
 from etlkit.masking import masker
 from etlkit.params import NOTSET, run_params
 from etlkit.states import FAILED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY, DagRunType
-from etlkit.store import RunRow, Store, this_process
+from etlkit.store import LOST, RunRow, Store, this_process
 from etlkit.templates import DATED, rendered
 from etlkit.variables import Variables
 
@@ -254,6 +255,13 @@ class TaskRunner:
             log.warning("%s was taken away from this attempt; what it did is not counted", work.task.task_id)
             return Result(work, None)
         return Result(work, state, ti.start_date, now, not_before, since, outcome.skips, error_line)
+
+    def call_back_lost(self, work: Work) -> None:
+        """Call the callbacks of a task that has failed because the process of its attempt died."""
+        ti = TaskInstance(self, work)
+        ti.state = FAILED
+        with self.logs.open(work.log_key):
+            self._call_back(work.task, Context(ti), Result(work, FAILED), Outcome(FAILED, error=AirflowException(LOST)))
 
     def _call_back(self, task: BaseOperator, context: Context, result: Result, outcome: Outcome) -> None:
         callbacks = getattr(task, CALLBACKS[result.state]) if result.state in CALLBACKS else ()

@@ -53,7 +53,7 @@ from etlkit.states import (
     UP_FOR_RETRY,
     DagRunType,
 )
-from etlkit.store import Conflict, RunRow, Store, TaskRow
+from etlkit.store import LOST, Conflict, RunRow, Store, TaskRow
 from etlkit.timetables import ContinuousTimetable, DagRunInfo, DataInterval
 
 log = logging.getLogger("etlkit.scheduler")
@@ -219,6 +219,7 @@ class Scheduler:
         self.parallelism = conf.get("core", "parallelism") if parallelism is None else parallelism
         self.dags: dict[str, ScheduledDag] = {}
         self._stale, self._cut_short = True, False
+        self._given_up: list[TaskRow] = []
         self._forget()
         executor.start(self.runner)
 
@@ -258,14 +259,24 @@ class Scheduler:
         lost = self.store.lost_attempts()
         if lost:
             limit, now = conf.get("scheduler", "max_lost_attempts"), self.clock.now()
+            failed = [task for task in lost if task.state == RUNNING and task.lost_attempts >= limit]
             with self.store.transaction():
                 for task in lost:
-                    if task.state == RUNNING and task.lost_attempts >= limit:
-                        self.store.set_task_states({task.id: (RUNNING, FAILED)}, now)
-                    else:
-                        self.store.repeat_lost_attempt(task)
+                    (self.store.fail_lost_attempt if task in failed else self.store.repeat_lost_attempt)(task, now)
+            self._given_up += failed
             self._stale = True
         return lost
+
+    def _tell_given_up(self, now: datetime) -> None:
+        """Tell listeners and callbacks of the tasks that failed because their processes died too often."""
+        given_up, self._given_up = self._given_up, []
+        for task in given_up:
+            run = self._active.get(task.dag_run_id)
+            for position in [k for k, row in run.tasks.items() if row.id == task.id] if run else ():
+                work = run.work(position)
+                work.try_number, work.start = task.try_number, task.start_date
+                self._attempt_event(work, RUNNING, FAILED, now, LOST)
+                self.runner.call_back_lost(work)
 
     # --- time ---
 
@@ -770,6 +781,8 @@ class Scheduler:
                     self._activate(run, now)
         for entry in self.dags.values():
             self._expect_next_run(entry, now)
+        if self._given_up:
+            self._tell_given_up(now)
 
     def _note(self, run: ActiveRun, position: int, old: str | None, new: str, now: datetime, reason: str = "") -> None:
         """One step of one task instance, to be written when the pass ends."""

@@ -40,6 +40,10 @@ from etlkit.states import (
 )
 
 
+LOST = "its process died, or was killed"
+"""The error of an attempt that never said how it ended."""
+
+
 class RunRow(NamedTuple):
     """One row of `dag_run`; instants are aware datetimes in UTC."""
 
@@ -698,13 +702,25 @@ class Store:
         ).fetchall()
         return [_task_row(row) for row in rows]
 
-    def repeat_lost_attempt(self, task: TaskRow) -> None:
+    def fail_lost_attempt(self, task: TaskRow, now: datetime) -> None:
+        """End a task instance whose process died: it has failed."""
+        self.run_sql(
+            f"""UPDATE task_instance SET state = '{FAILED}', token = NULL, end_date = :now, error = :error
+                WHERE id = :id AND state = 'running'""",
+            {"id": task.id, "now": now, "error": LOST},
+        )
+
+    def repeat_lost_attempt(self, task: TaskRow, now: datetime) -> None:
         """Make a task instance whose process died ready again; one more try than planned, so no retry is used up."""
         if task.state == RUNNING:
+            self.run_sql(
+                "UPDATE task_instance SET end_date = :now, error = :error WHERE id = :id",
+                {"id": task.id, "now": now, "error": LOST},
+            )
             self._archive("id = :id", {"id": task.id}, FAILED)
         self.run_sql(
             """UPDATE task_instance
-               SET state = 'scheduled', token = NULL, end_date = NULL,
+               SET state = 'scheduled', token = NULL, end_date = NULL, error = NULL,
                    rescheduled_since = CASE state WHEN 'running' THEN NULL ELSE rescheduled_since END,
                    lost_attempts = lost_attempts + CASE state WHEN 'running' THEN 1 ELSE 0 END,
                    max_tries = max_tries + CASE state WHEN 'running' THEN 1 ELSE 0 END
