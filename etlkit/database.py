@@ -56,6 +56,8 @@ def parse_url(text: str) -> sa.URL:
     backend = "postgresql" if url.get_backend_name() == "postgres" else url.get_backend_name()
     if backend not in ENGINES:
         raise MetadataError(f"{wrong}etlkit knows {' and '.join(ENGINES)}, not {backend}")
+    if url.database == ":memory:":
+        return url.set(database="")
     return url.set(drivername="postgresql+psycopg") if backend == "postgresql" else url
 
 
@@ -120,14 +122,14 @@ ENGINES: Mapping[str, Callable[[sa.URL], sa.Engine]] = {"sqlite": _sqlite_engine
 
 def create_tables(connection: sa.Connection) -> None:
     """Create the tables in an empty database; MetadataError if they are of another version or another program."""
-    if tables_version(connection) is None:
+    version = tables_version(connection)
+    if version is None:
         with changing_tables(connection):
-            if tables_version(connection) is None:  # nobody else was first
-                _create_tables(connection)
-    check_version(connection)
+            version = tables_version(connection) or _create_tables(connection)  # somebody else may have been first
+    check_version(version, connection)
 
 
-def _create_tables(connection: sa.Connection) -> None:
+def _create_tables(connection: sa.Connection) -> str:
     name = shown(connection.engine.url)
     taken = sorted({*sa.inspect(connection).get_table_names()} & {*models.metadata.tables})
     if taken:
@@ -135,6 +137,7 @@ def _create_tables(connection: sa.Connection) -> None:
     models.metadata.create_all(connection)
     connection.execute(models.alembic_version.insert().values(version_num=models.SCHEMA_VERSION))
     connection.execute(models.pool.insert().values(name="default_pool", slots=128, description="Default pool"))
+    return models.SCHEMA_VERSION
 
 
 def tables_version(connection: sa.Connection) -> str | None:
@@ -144,9 +147,9 @@ def tables_version(connection: sa.Connection) -> str | None:
     return connection.scalar(sa.select(models.alembic_version.c.version_num)) or "unknown"
 
 
-def check_version(connection: sa.Connection) -> None:
-    """MetadataError unless the tables have the version that this etlkit knows."""
-    version, name = tables_version(connection) or "none", shown(connection.engine.url)
+def check_version(version: str, connection: sa.Connection) -> None:
+    """MetadataError unless tables of this version are those that this etlkit knows."""
+    name = shown(connection.engine.url)
     if version < models.SCHEMA_VERSION:
         raise MetadataError(
             f"{name}: its tables have version {version}, this etlkit needs {models.SCHEMA_VERSION}; "
@@ -206,7 +209,9 @@ POSTGRES_ADVICE: Mapping[str, str] = {
 """What to do about PostgreSQL's errors, by how their SQLSTATE begins."""
 
 CONNECTION_ADVICE: Mapping[str, str] = {
-    "password authentication failed": "refuses the user or the password; correct [database] sql_alchemy_conn",
+    "authentication failed": "refuses the user or the password; correct [database] sql_alchemy_conn",
+    "pg_hba.conf": "lets nobody in from here as this user; add a line to its pg_hba.conf",
+    'role "': "does not know the user; correct [database] sql_alchemy_conn",
     "no password supplied": "wants a password; add it to [database] sql_alchemy_conn",
     "does not exist": "does not exist; create it on the server: createdb",
     "too many clients": NO_ROOM,
@@ -215,7 +220,10 @@ CONNECTION_ADVICE: Mapping[str, str] = {
     "connection is closed": LOST,
     "connection is lost": LOST,
     "server closed the connection": LOST,
-    "connection failed": "cannot be reached; start the server, or correct [database] sql_alchemy_conn",
+    **dict.fromkeys(
+        ("connection failed", "connection is bad", "resolve host", "timeout"),
+        "cannot be reached; start the server, or correct [database] sql_alchemy_conn",
+    ),
 }
 """What to do about errors of the connection, which have no SQLSTATE, by the words in them."""
 
@@ -223,7 +231,8 @@ CONNECTION_ADVICE: Mapping[str, str] = {
 def explained(error: Exception, name: str) -> MetadataError:
     """A database driver's error as one line that says what to do; Conflict if another try may succeed."""
     original = getattr(error, "orig", None) or error
-    text = " ".join(str(original).split())
+    said = getattr(getattr(original, "diag", None), "message_primary", None)  # PostgreSQL adds lines of explanation
+    text = " ".join((said or str(original)).split())
     code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None) or ""
     kind = Conflict if code.startswith("40") else MetadataError
     for sign, advice in {**SQLITE_ADVICE, **POSTGRES_ADVICE}.items() if code else ():

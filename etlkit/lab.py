@@ -44,7 +44,7 @@ from etlkit.params import NOTSET
 from etlkit.runs import clear_run, trigger_run
 from etlkit.runtime import DagRun, TaskRunner
 from etlkit.scheduler import Scheduler
-from etlkit.scheduler_lock import SchedulerLock
+from etlkit.scheduler_lock import scheduling
 from etlkit.store import RunRow, Store
 from etlkit.timetables import DataInterval, as_utc
 
@@ -272,11 +272,9 @@ class Lab:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Be the only one who schedules on this database; what a killed process left half done is made again."""
-        if self.store.in_memory or not self.store.is_sqlite:
-            yield
-            return
-        with SchedulerLock(str(self.store.url.database), "a Lab"):
-            self.scheduler.recover()
+        with scheduling(self.store, "a Lab"):
+            if not self.store.in_memory:
+                self.scheduler.recover()
             yield
 
     @contextmanager

@@ -37,15 +37,18 @@ class UtcDateTime(sa.types.TypeDecorator):
         return dialect.type_descriptor(sa.Text() if dialect.name == "sqlite" else sa.TIMESTAMP(timezone=True))
 
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+"""Text that every database sorts alike: by code points."""
+
 metadata = sa.MetaData()
 
 dag = sa.Table(
     "dag",
     metadata,
-    sa.Column("dag_id", sa.Text, primary_key=True),
+    sa.Column("dag_id", TEXT, primary_key=True),
     sa.Column("is_paused", sa.Boolean, nullable=False),
-    sa.Column("fileloc", sa.Text),
-    sa.Column("schedule", sa.Text),
+    sa.Column("fileloc", TEXT),
+    sa.Column("schedule", TEXT),
     sa.Column("last_seen", UtcDateTime),
 )
 
@@ -53,10 +56,10 @@ dag_run = sa.Table(
     "dag_run",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("dag_id", sa.Text, nullable=False),
-    sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("run_type", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("dag_id", TEXT, nullable=False),
+    sa.Column("run_id", TEXT, nullable=False),
+    sa.Column("run_type", TEXT, nullable=False),
+    sa.Column("state", TEXT, nullable=False),
     sa.Column("logical_date", UtcDateTime),
     sa.Column("data_interval_start", UtcDateTime),
     sa.Column("data_interval_end", UtcDateTime),
@@ -64,7 +67,7 @@ dag_run = sa.Table(
     sa.Column("queued_at", UtcDateTime),
     sa.Column("start_date", UtcDateTime),
     sa.Column("end_date", UtcDateTime),
-    sa.Column("conf", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("conf", TEXT, nullable=False, server_default="{}"),
     sa.Column("backfill_id", sa.Integer),
     sa.UniqueConstraint("dag_id", "run_id"),
     sa.UniqueConstraint("dag_id", "logical_date"),
@@ -82,12 +85,12 @@ task_instance = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("dag_run_id", sa.Integer, sa.ForeignKey("dag_run.id", ondelete="CASCADE"), nullable=False),
-    sa.Column("task_id", sa.Text, nullable=False),
+    sa.Column("task_id", TEXT, nullable=False),
     sa.Column("map_index", sa.Integer, nullable=False, server_default="-1"),
-    sa.Column("state", sa.Text),
+    sa.Column("state", TEXT),
     sa.Column("try_number", sa.Integer, nullable=False, server_default="0"),
     sa.Column("max_tries", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("pool", sa.Text, nullable=False, server_default="default_pool"),
+    sa.Column("pool", TEXT, nullable=False, server_default="default_pool"),
     sa.Column("pool_slots", sa.Integer, nullable=False, server_default="1"),
     sa.Column("queued_at", UtcDateTime),
     sa.Column("rescheduled_since", UtcDateTime),
@@ -95,12 +98,12 @@ task_instance = sa.Table(
     sa.Column("end_date", UtcDateTime),
     sa.Column("not_before", UtcDateTime),
     sa.Column("lost_attempts", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("token", sa.Text),
-    sa.Column("hostname", sa.Text),
+    sa.Column("token", TEXT),
+    sa.Column("hostname", TEXT),
     sa.Column("pid", sa.Integer),
-    sa.Column("skips", sa.Text),
-    sa.Column("error", sa.Text),
-    sa.Column("rendered_map_index", sa.Text),
+    sa.Column("skips", TEXT),
+    sa.Column("error", TEXT),
+    sa.Column("rendered_map_index", TEXT),
     sa.UniqueConstraint("dag_run_id", "task_id", "map_index"),
 )
 
@@ -116,41 +119,41 @@ task_instance_history = sa.Table(
         index=True,
     ),
     sa.Column("try_number", sa.Integer, nullable=False),
-    sa.Column("state", sa.Text),
+    sa.Column("state", TEXT),
     sa.Column("start_date", UtcDateTime),
     sa.Column("end_date", UtcDateTime),
-    sa.Column("hostname", sa.Text),
+    sa.Column("hostname", TEXT),
     sa.Column("pid", sa.Integer),
-    sa.Column("error", sa.Text),
+    sa.Column("error", TEXT),
 )
 
 xcom = sa.Table(
     "xcom",
     metadata,
     sa.Column("dag_run_id", sa.Integer, sa.ForeignKey("dag_run.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("task_id", sa.Text, primary_key=True),
+    sa.Column("task_id", TEXT, primary_key=True),
     sa.Column("map_index", sa.Integer, primary_key=True, server_default="-1"),
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("value", TEXT, nullable=False),
     sa.Column("timestamp", UtcDateTime),
 )
 
 pool = sa.Table(
     "pool",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("name", TEXT, primary_key=True),
     sa.Column("slots", sa.Integer, nullable=False),
-    sa.Column("description", sa.Text),
+    sa.Column("description", TEXT),
 )
 
 backfill = sa.Table(
     "backfill",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("dag_id", sa.Text, nullable=False),
+    sa.Column("dag_id", TEXT, nullable=False),
     sa.Column("from_date", UtcDateTime, nullable=False),
     sa.Column("to_date", UtcDateTime, nullable=False),
-    sa.Column("reprocess_behavior", sa.Text, nullable=False),
+    sa.Column("reprocess_behavior", TEXT, nullable=False),
     sa.Column("max_active_runs", sa.Integer, nullable=False),
     sa.Column("is_paused", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
@@ -164,39 +167,39 @@ backfill_dag_run = sa.Table(
     sa.Column("backfill_id", sa.Integer, sa.ForeignKey("backfill.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("dag_run_id", sa.Integer, sa.ForeignKey("dag_run.id", ondelete="SET NULL"), index=True),
     sa.Column("logical_date", UtcDateTime, nullable=False),
-    sa.Column("action", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text),
+    sa.Column("action", TEXT, nullable=False),
+    sa.Column("reason", TEXT),
     sa.Column("sort_ordinal", sa.Integer, nullable=False),
 )
 
 variable = sa.Table(
     "variable",
     metadata,
-    sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("val", sa.Text, nullable=False),
-    sa.Column("description", sa.Text),
+    sa.Column("key", TEXT, primary_key=True),
+    sa.Column("val", TEXT, nullable=False),
+    sa.Column("description", TEXT),
 )
 
 connection = sa.Table(
     "connection",
     metadata,
-    sa.Column("conn_id", sa.Text, primary_key=True),
-    sa.Column("conn_type", sa.Text, nullable=False),
-    sa.Column("description", sa.Text),
-    sa.Column("host", sa.Text),
-    sa.Column("login", sa.Text),
-    sa.Column("password", sa.Text),
-    sa.Column("schema", sa.Text),
+    sa.Column("conn_id", TEXT, primary_key=True),
+    sa.Column("conn_type", TEXT, nullable=False),
+    sa.Column("description", TEXT),
+    sa.Column("host", TEXT),
+    sa.Column("login", TEXT),
+    sa.Column("password", TEXT),
+    sa.Column("schema", TEXT),
     sa.Column("port", sa.Integer),
-    sa.Column("extra", sa.Text),
+    sa.Column("extra", TEXT),
 )
 
 import_error = sa.Table(
     "import_error",
     metadata,
-    sa.Column("filename", sa.Text, primary_key=True),
+    sa.Column("filename", TEXT, primary_key=True),
     sa.Column("line", sa.Integer),
-    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("message", TEXT, nullable=False),
     sa.Column("timestamp", UtcDateTime),
 )
 
@@ -205,14 +208,14 @@ decision = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("at", UtcDateTime, nullable=False),
-    sa.Column("dag_id", sa.Text, nullable=False),
-    sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("task_id", sa.Text),
+    sa.Column("dag_id", TEXT, nullable=False),
+    sa.Column("run_id", TEXT, nullable=False),
+    sa.Column("task_id", TEXT),
     sa.Column("map_index", sa.Integer),
     sa.Column("try_number", sa.Integer),
-    sa.Column("old", sa.Text),
-    sa.Column("new", sa.Text),
-    sa.Column("reason", sa.Text),
+    sa.Column("old", TEXT),
+    sa.Column("new", TEXT),
+    sa.Column("reason", TEXT),
 )
 
-alembic_version = sa.Table("alembic_version", metadata, sa.Column("version_num", sa.Text, primary_key=True))
+alembic_version = sa.Table("alembic_version", metadata, sa.Column("version_num", TEXT, primary_key=True))

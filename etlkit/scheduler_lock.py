@@ -1,9 +1,10 @@
-"""One scheduler at a time on a SQLite database.
+"""One scheduler at a time on a metadata database.
 
-Two schedulers on one SQLite file would both believe that an attempt which the other is making was lost. So whoever
-schedules holds a lock on a file beside the database. The operating system keeps the lock and lets go of it the moment
-its holder ends, however it ends; so having the lock also means that every attempt still marked as running is lost, and
-`Scheduler.recover` may be called. Readers, and those who only trigger or pause, need no lock.
+Two schedulers on one database would both believe that an attempt which the other is making was lost. So whoever
+schedules holds a lock: on a file beside a SQLite database, or an advisory lock in PostgreSQL. The operating system, or
+the server, keeps the lock and lets go of it the moment its holder ends, however it ends; so having the lock also means
+that every attempt still marked as running is lost, and `Scheduler.recover` may be called. Readers, and those who only
+trigger or pause, need no lock.
 
 >>> import tempfile
 >>> database = Path(tempfile.mkdtemp()) / "etl.db"
@@ -19,10 +20,11 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from etlkit.clock import SystemClock
 from etlkit.errors import MetadataError
+from etlkit.store import Store, this_process
 
 if sys.platform == "win32":
     import msvcrt
@@ -36,6 +38,23 @@ else:
 
     def _lock(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def scheduling(store: Store, purpose: str) -> contextlib.AbstractContextManager[Any]:
+    """`with scheduling(store, purpose):` the right to schedule what `store` remembers, while the block lasts.
+
+    MetadataError, naming the holder, if another process has it. A database in memory is its Store's alone.
+    """
+    if store.in_memory:
+        return contextlib.nullcontext()
+    return SchedulerLock(str(store.url.database), purpose) if store.is_sqlite else ServerLock(store, purpose)
+
+
+def scheduled_by(store: Store) -> str | None:
+    """Which process holds the right to schedule what `store` remembers; None if none does."""
+    if store.in_memory:
+        return None
+    return who_schedules(str(store.url.database)) if store.is_sqlite else _session_that_schedules(store)
 
 
 ATTEMPTS, PAUSE = 5, 0.02
@@ -106,3 +125,45 @@ def who_schedules(database: str | Path) -> str | None:
 def _signature(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode("utf-8", "replace") or "another process"
+
+
+LOCK_ID = 20130101, 1
+"""PostgreSQL's advisory locks are pairs of numbers of one's own choice, for each database anew."""
+
+
+class ServerLock:
+    """The same right on PostgreSQL: a lock that the server keeps for the connection of `store`.
+
+    Who loses the connection loses the lock, and cannot schedule any more either.
+    """
+
+    def __init__(self, store: Store, purpose: str) -> None:
+        self.store, self.purpose = store, purpose
+
+    def __enter__(self) -> ServerLock:
+        if not self.store.run_sql(f"SELECT pg_try_advisory_lock{LOCK_ID}").fetchone()[0]:
+            holder = _session_that_schedules(self.store) or "another process"
+            raise MetadataError(
+                f"metadata database {self.store.name} is scheduled by {holder}; wait until it ends, or stop it"
+            )
+        host, pid = this_process()
+        self._sign(f"process {pid} on {host} ({self.purpose})")
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if not self.store.cursor.connection.closed:
+            self._sign("etlkit")
+            self.store.run_sql(f"SELECT pg_advisory_unlock{LOCK_ID}")
+
+    def _sign(self, name: str) -> None:
+        """What PostgreSQL shows as the name of this connection: at most 63 bytes of it."""
+        self.store.run_sql("SELECT set_config('application_name', :name, false)", {"name": name})
+
+
+def _session_that_schedules(store: Store) -> str | None:
+    row = store.run_sql(
+        f"""SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
+            WHERE locktype = 'advisory' AND (classid, objid) = {LOCK_ID} AND granted
+              AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+    ).fetchone()
+    return row and (row[0] or "another process")

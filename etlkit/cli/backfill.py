@@ -100,11 +100,12 @@ def _carry_out(
 ) -> None:
     from etlkit.backfill import create_backfill
     from etlkit.cli.backfilling import Backfilling
-    from etlkit.cli.database import open_store, scheduling
+    from etlkit.cli.database import open_store
     from etlkit.cli.stopping import Stopping
+    from etlkit.scheduler_lock import scheduling
 
     store = open_store()
-    with scheduling(f"etlkit dags backfill {dag.dag_id}"), Stopping() as stopping:
+    with scheduling(store, f"etlkit dags backfill {dag.dag_id}"), Stopping() as stopping:
         backfilling = Backfilling(store, dag, stopping)
         backfilling.go_on()
         planned = plan(existing=store.runs(dag.dag_id))

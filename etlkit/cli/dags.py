@@ -183,15 +183,16 @@ def why_not(dag_id: str, task_id: str | None, run: str | None, source: Path | No
     \b
     Example: etlkit dags why weather --task load --run 2013-01-05
     """
-    from etlkit.cli.database import existing_store, find_run, is_scheduled
+    from etlkit.cli.database import existing_store, find_run
     from etlkit.cli.loading import find_dag
     from etlkit.clock import SystemClock
+    from etlkit.scheduler_lock import scheduled_by
     from etlkit.why import why
 
     dag, store = find_dag(dag_id, source), existing_store()
     run_id = find_run(store, dag_id, run).run_id if run else None
     now = SystemClock().now()
-    answer = why(store, dag, task_id=task_id, run_id=run_id, now=now, scheduler_running=is_scheduled())
+    answer = why(store, dag, task_id=task_id, run_id=run_id, now=now, scheduler_running=scheduled_by(store) is not None)
     if output == "table":
         click.echo(answer)
     else:

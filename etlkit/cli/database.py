@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ import click
 
 from etlkit.config import conf
 from etlkit.errors import EtlkitError, MetadataError
-from etlkit.scheduler_lock import SchedulerLock, who_schedules
 
 if TYPE_CHECKING:
     from etlkit.dag import DAG
@@ -36,9 +35,9 @@ def database_name() -> str:
     file = sqlite_file()
     if file is not None:
         return str(file)
-    from sqlalchemy import make_url
+    from etlkit.database import parse_url, shown
 
-    return make_url(database_url()).render_as_string(hide_password=True)
+    return shown(parse_url(database_url()))
 
 
 def open_store() -> Store:
@@ -100,18 +99,6 @@ def register(store: Store, dag: DAG, now: datetime) -> bool:
             dag.dag_id, paused=paused_at_first(dag), fileloc=dag.fileloc, schedule=dag.timetable.summary, now=now
         )
     return store.paused()[dag.dag_id]
-
-
-def scheduling(purpose: str) -> AbstractContextManager:
-    """The right to schedule the configured database, while the block lasts; MetadataError if another process has it."""
-    file = sqlite_file()
-    return nullcontext() if file is None else SchedulerLock(file, purpose)
-
-
-def is_scheduled() -> bool | None:
-    """Whether a process schedules the configured database now; None if that cannot be known."""
-    file = sqlite_file()
-    return None if file is None else who_schedules(file) is not None
 
 
 def find_run(store: Store, dag_id: str, run: str) -> RunRow:

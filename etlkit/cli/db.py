@@ -60,11 +60,12 @@ def reset(yes: bool) -> None:
     \b
     Example: etlkit db reset --yes
     """
-    from etlkit.cli.database import empty, existing_store, scheduling
+    from etlkit.cli.database import empty, existing_store
+    from etlkit.scheduler_lock import scheduling
 
     store = existing_store()
     if not yes:
         click.confirm(f"Delete everything in {store.name}?", abort=True, err=True)
-    with scheduling("etlkit db reset"):
+    with scheduling(store, "etlkit db reset"):
         empty(store)
     click.echo(f"metadata database {store.name} is empty")

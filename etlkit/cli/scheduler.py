@@ -26,14 +26,15 @@ def scheduler(source: Path | None) -> None:
     \b
     Example: etlkit scheduler
     """
-    from etlkit.cli.database import open_store, scheduling
+    from etlkit.cli.database import open_store
     from etlkit.cli.loading import load_dags
     from etlkit.cli.schedulers import make_scheduler
     from etlkit.cli.stopping import Stopping
     from etlkit.scheduler import Scheduler
+    from etlkit.scheduler_lock import scheduling
 
     folder, store = load_dags(source), open_store()
-    with scheduling("etlkit scheduler"), Stopping() as stopping:
+    with scheduling(store, "etlkit scheduler"), Stopping() as stopping:
         running = make_scheduler(Scheduler, store)
         click.echo(f"scheduling {folder.path} on {store.name}; stop with Ctrl-C", err=True)
         _schedule(running, folder, stopping)

@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from etlkit.cli.database import sqlite_file
 from etlkit.clock import SystemClock
 from etlkit.config import conf
 from etlkit.events import Listener
@@ -40,8 +39,7 @@ def make_scheduler(kind: type[Kind], store: Store, listeners: Iterable[Listener]
     logs = LogStore(conf.get("logging", "base_log_folder"))
     runner = TaskRunner(store, clock, logs, open_warehouse)
     scheduler = kind(store, clock, SequentialExecutor(), runner=runner, listeners=listeners)
-    if sqlite_file() is not None:
-        scheduler.recover()
+    scheduler.recover()
     return scheduler
 
 
