@@ -16,7 +16,7 @@ from etlkit.errors import (
     DuplicateDagIdFound,
     MetadataError,
 )
-from etlkit.events import Listener, RunEvent
+from etlkit.events import Listener, RunEvent, TaskEvent
 from etlkit.frontier import Frontier
 from etlkit.timetables import CronTriggerTimetable
 from tests.engine import DAY, HOUR, MINUTE, SECOND, Do, HandExecutor, Poke, World, at, make_dag, run_once
@@ -1184,6 +1184,33 @@ def test_a_task_that_could_not_be_written_down_is_made_again(monkeypatch):
         world.run_until(at(2))
     world.run_until(at(2))
     assert (world.states(), world.tries()) == ({"a": "success", "b": "success"}, {"a": 2, "b": 1})
+
+
+def test_a_task_whose_process_dies_again_and_again_fails_and_that_is_told():
+    calls = []
+    task = Do(
+        "a",
+        retries=9,
+        on_failure_callback=lambda context: calls.append((context["ti"].try_number, str(context["exception"]))),
+    )
+    world = World(make_dag(edges="a >> b", tasks=[task]), executor=HandExecutor())
+    world.trigger()
+    for life in range(4):
+        world.tick()
+        ((_, work),) = world.executor.held.items()
+        with world.store.transaction():
+            world.executor.runner.begin(work)
+        assert (world.states()["a"], calls) == ("running", [])
+        world.clock.jump(at(1, life + 1))
+        assert [lost.task_id for lost in world.restart(HandExecutor())] == ["a"]
+    world.tick()
+    assert world.states() == {"a": "failed", "b": "upstream_failed"}
+    assert (world.only_run().state, world.tasks()["a"].end_date) == ("failed", at(1, 4))
+    assert calls == [(4, "its process died, or was killed")]
+    (told,) = (event for event in world.trace.events if event.new == "failed" and isinstance(event, TaskEvent))
+    assert (told.task_id, told.try_number, told.reason) == ("a", 4, "its process died, or was killed")
+    world.restart()
+    assert (world.run_until(at(2)).states()["a"], len(calls)) == ("failed", 1)
 
 
 @pytest.mark.parametrize("raised", [SystemExit(3), BaseException("odd"), RecursionError("deep")])

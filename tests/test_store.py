@@ -261,10 +261,12 @@ def test_a_lost_attempt_is_kept_as_failed_and_uses_up_no_retry(store, attempt):
     pk, _ = attempt
     task = store.task_instance(pk)
     with store.transaction():
-        store.repeat_lost_attempt(task, NOW)
+        store.repeat_lost_attempt(task, at(2))
     again = store.task_instance(pk)
     assert (again.state, again.try_number, again.max_tries, again.lost_attempts) == ("scheduled", 1, 1, 1)
-    assert [(number, state) for _, _, number, state, *_ in store.history(task.dag_run_id)] == [(1, "failed")]
+    assert (again.end_date, again.error) == (None, None)
+    (kept,) = store.history(task.dag_run_id)
+    assert kept == ("a", -1, 1, "failed", NOW, at(2), "its process died, or was killed")
 
 
 def test_an_attempt_that_was_queued_and_not_begun_is_simply_queued_again(store):
