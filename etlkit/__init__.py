@@ -18,11 +18,13 @@ from etlkit._version import __version__
 
 _HOME = {
     "dag": "DAG BaseOperator TaskGroup XComArg Label chain cross_downstream",
+    "params": "Param ParamsDict",
     "taskflow": "dag task task_group get_current_context",
     "rules": "TriggerRule",
     "states": "TaskInstanceState DagRunState DagRunType",
     "clock": "Clock SystemClock SimulatedClock",
     "lab": "Lab",
+    "dag_files": "DagFolder load_dag_file",
     "variables": "Variable",
     "connections": "Connection",
     "warehouse": "merge",
@@ -38,8 +40,10 @@ if TYPE_CHECKING:
     from etlkit.clock import Clock, SimulatedClock, SystemClock
     from etlkit.connections import Connection
     from etlkit.dag import DAG, BaseOperator, Label, TaskGroup, XComArg, chain, cross_downstream
+    from etlkit.dag_files import DagFolder, load_dag_file
     from etlkit.errors import AirflowException, AirflowFailException, AirflowSkipException, EtlkitError
     from etlkit.lab import Lab
+    from etlkit.params import Param, ParamsDict
     from etlkit.rules import TriggerRule
     from etlkit.sensors import BaseSensorOperator, PokeReturnValue
     from etlkit.states import DagRunState, DagRunType, TaskInstanceState
