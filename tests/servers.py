@@ -15,6 +15,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 import pytest
 
@@ -37,6 +38,11 @@ class Postgres(NamedTuple):
         return psycopg.connect(
             host=self.host, port=self.port, user=self.user, password=self.password, dbname=database, **options
         )
+
+    def url(self, database: str) -> str:
+        """A database as [database] sql_alchemy_conn names it."""
+        user, password, host = (quote(part, safe="") for part in (self.user, self.password, self.host))
+        return f"postgresql://{user}:{password}@/{database}?host={host}&port={self.port}"
 
     def create_database(self, name: str) -> str:
         """An empty database; one of that name is dropped first."""
