@@ -272,7 +272,9 @@ class Scheduler:
         given_up, self._given_up = self._given_up, []
         for task in given_up:
             run = self._active.get(task.dag_run_id)
-            for position in [k for k, row in run.tasks.items() if row.id == task.id] if run else ():
+            if run is None:
+                continue
+            for position in [k for k, row in run.tasks.items() if row.id == task.id]:
                 work = run.work(position)
                 work.try_number, work.start = task.try_number, task.start_date
                 self._attempt_event(work, RUNNING, FAILED, now, LOST)
