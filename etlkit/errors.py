@@ -22,6 +22,7 @@
     ├── WarehouseError               the warehouse refused
     │   ├── SchemaMismatch           columns missing, extra or of another type; nothing was written
     │   ├── MergeError               .step, .sql, .counts: a merge that failed and was rolled back
+    │   ├── SummaryError             .summary, .step, .sql: a summary table that cannot be, or was not built
     │   └── CheckFailed              .check, .found: a data check that kept the old table
     └── AirflowException             what a task raises, by Airflow's names
         ├── AirflowSkipException     the task instance becomes `skipped`
@@ -174,6 +175,19 @@ class MergeError(WarehouseError):
 
     def __init__(self, message: str, *, step: str, sql: str, counts: Mapping[str, int] | None = None) -> None:
         self.step, self.sql, self.counts = step, sql, dict(counts or {})
+        super().__init__(message)
+
+
+class SummaryError(WarehouseError):
+    """Summary tables that cannot be built as they are described, or one whose building failed and was rolled back.
+
+    `summary` is the table's name; `step` and `sql` say where building it failed.
+    """
+
+    def __init__(
+        self, message: str, *, summary: str | None = None, step: str | None = None, sql: str | None = None
+    ) -> None:
+        self.summary, self.step, self.sql = summary, step, sql
         super().__init__(message)
 
 

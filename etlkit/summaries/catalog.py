@@ -1,0 +1,75 @@
+"""What is in the warehouse, as far as summaries must know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from etlkit.summaries.order import Name, resolved, split, tables_read
+from etlkit.warehouse.duck import DuckDB
+from etlkit.warehouse.rows import FILE
+from etlkit.warehouse.sql import Table
+
+SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog"})
+
+
+class Catalog:
+    """The tables and views of a warehouse; names are compared as SQL does, without regard to case."""
+
+    def __init__(self, database: DuckDB) -> None:
+        self.database = database
+        self.name, self.schema = self._all("SELECT current_database(), current_schema()")[0]
+
+    def resolved(self, name: Name) -> Name:
+        """A name with its schema, in lower case."""
+        return resolved(name, self.schema)
+
+    def kinds(self) -> Mapping[Name, str]:
+        """Each table and view that is there, by (database, schema, name): "BASE TABLE", "VIEW" or "LOCAL TEMPORARY"."""
+        found = self._all("SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables")
+        return {tuple(part.lower() for part in name): kind for *name, kind in found}
+
+    def kind(self, summary: str) -> str | None:
+        """What is there under the name of a summary."""
+        return self.kinds().get(self._own(split(summary)))
+
+    def has(self, name: Name) -> bool:
+        """Whether a query finds something by a name: a table or view, a file, or what every database has."""
+        if (len(name) == 1 and FILE.search(name[0])) or name[0].lower() in SYSTEM_SCHEMAS:
+            return True
+        full = self.resolved(name)
+        in_database = [full] if len(full) == 3 else [(full[0], "main", full[1])]  # if the name begins with a database
+        return not self.kinds().keys().isdisjoint([self._own(name), ("temp", *full), *in_database])
+
+    def without_database(self, name: Name) -> Name:
+        """A name without the database, if that is this one."""
+        return name[1:] if len(name) == 3 and name[0].lower() == self.name.lower() else name
+
+    def base_tables(self, query: str) -> set[Name]:
+        """The tables that a query reads in the end, as DuckDB sees through views and macros."""
+        try:
+            found = self.database.con.get_table_names(query, qualified=True)
+        except self.database.Error:  # it does not fit its tables: running it says what is wrong
+            return set()
+        return {self.resolved(name) for text in found for name in tables_read(f"FROM {text}")}
+
+    def losses(self, summary: str) -> list[str]:
+        """What a table has that would not survive being dropped and built anew."""
+        where = "WHERE lower(database_name) = ? AND lower(schema_name) = ? AND lower(table_name) = ?"
+        name = self._own(split(summary))
+        constraints = self._all(f"SELECT constraint_type || ' constraint' FROM duckdb_constraints() {where}", *name)
+        return [
+            what for (what,) in [*constraints, *self._all(f"SELECT 'trigger' FROM duckdb_triggers() {where}", *name)]
+        ]
+
+    def table(self, summary: str) -> Table:
+        """The table of a summary, whether it is there or not."""
+        if self.kind(summary):
+            return self.database.find(split(summary))
+        return Table(self.name, self.resolved(split(summary))[0], split(summary), columns=(), definition="")
+
+    def _own(self, name: Name) -> Name:
+        return (self.name.lower(), *self.resolved(name))
+
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return self.database.con.execute(sql, values).fetchall()
