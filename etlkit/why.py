@@ -46,7 +46,7 @@ from etlkit.states import (
     UP_FOR_RETRY,
     UPSTREAM_FAILED,
 )
-from etlkit.store import BackfillRow, RunRow, SlotHolder, Store, TaskRow
+from etlkit.store import LOST, BackfillRow, RunRow, SlotHolder, Store, TaskRow
 from etlkit.timetables import ContinuousTimetable, DagRunInfo, DataInterval, TimeRestriction, as_utc
 
 MOST_TASKS, MOST_RUNS, MOST_NAMES = 10, 3, 3
@@ -508,8 +508,9 @@ def succeeded(task: AboutTask) -> Blocker | None:
 def failed(task: AboutTask) -> Blocker | None:
     """It is finished, and how it failed."""
     row = task.instance
-    lost = f"its process was lost {row.lost_attempts + 1} times" if row.lost_attempts else ""
-    reason = row.error or lost or by_fail_fast(task) or "it left no error"
+    reason = row.error or by_fail_fast(task) or "it left no error"
+    if reason == LOST and row.lost_attempts:
+        reason += f", {row.lost_attempts + 1} times"
     return Blocker(FAILED, f"it failed{_at(row.end_date)} (try {row.try_number}): {reason}; clear it to run it again")
 
 

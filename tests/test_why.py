@@ -532,7 +532,7 @@ def test_a_task_that_failed_because_its_process_was_lost_too_often():
         world.tick()
         world.restart(Dies())
     world.tick()
-    assert "its process was lost 4 times" in the_only(ask(world, "a", run), "failed").text
+    assert "its process died, or was killed, 4 times" in the_only(ask(world, "a", run), "failed").text
 
 
 def test_a_task_whose_run_took_too_long():
