@@ -26,9 +26,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from etlkit.arguments import TASK_ARGUMENTS, parameters_of
+from etlkit.arguments import TASK_ARGUMENTS, CheckedArguments, parameters_of
 from etlkit.dag import BaseOperator, Dependency, Reference, XComArg, find_references, home_of, inherited_defaults
 from etlkit.errors import DagError, XComError, nearest
 from etlkit.params import NOTSET
@@ -320,27 +321,36 @@ class MappedOperator(BaseOperator):
         if map_index < 0:
             raise XComError(f"task {self.task_id!r} is mapped, and what it is mapped over is not known here")
         values = self.expansion.values(map_index, context)
-        task = self.operator_class(**self._arguments(values), task_id=self.task_id)
+        if self.into is None:
+            return self._made({**self.given, **self._checked(values)})
+        task = copy.copy(self._prototype)
+        setattr(task, self.into, {**self.given.get(self.into, {}), **values})
+        return task
+
+    @cached_property
+    def _prototype(self) -> BaseOperator:
+        """What all instances of a function are copies of; only the arguments that it is called with differ."""
+        return self._made(self.given)
+
+    def _made(self, arguments: Mapping[str, Any]) -> BaseOperator:
+        # Neither defaults nor edges: the DAG is written already, and this is not a task of it.
+        task: BaseOperator = CheckedArguments.__call__(self.operator_class, **arguments, task_id=self.task_id)
         for name in vars(self).keys() & TASK_ARGUMENTS:
             setattr(task, name, getattr(self, name))
         task.dag, task.task_group = self.dag, self.task_group
         return task
 
-    def _arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        if self.into:
-            return {**self.given, self.into: {**self.given.get(self.into, {}), **values}}
+    def _checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """An instance's arguments; where nothing would be rendered the value itself, for operators that check it."""
         check_mapped(self.operator_class, self.given, values)
-        templated = self.operator_class.template_fields
-        extensions = tuple(self.operator_class.template_ext)
-        plain = {
-            # Where nothing would be rendered, the operator is given the value itself: it may want to check it.
+        templated, extensions = self.operator_class.template_fields, tuple(self.operator_class.template_ext)
+        return {
             name: value.value
             if isinstance(value, LiteralValue)
             and not (name in templated and needs_rendering(value.value, extensions, text_stays=False))
             else value
             for name, value in values.items()
         }
-        return {**self.given, **plain}
 
     def execute(self, context: Mapping[str, Any]) -> Any:
         """Do what the instance that is running has to do."""

@@ -55,11 +55,19 @@ def follow(task: BaseOperator, context: Mapping[str, Any], choice: Any) -> Any:
     skipped = [task_id for task_id in after if task_id not in followed]
     task.log.info("goes on with %s; skips %s", ", ".join(followed) or "nothing", ", ".join(skipped) or "nothing")
     record = {"followed": followed}
-    if skipped:
+    if skipped and can_skip(task, dag):
         raise DownstreamTasksSkipped(skipped, record)
     if after:
         context["ti"].xcom_push(key=RECORD_KEY, value=record)
     return choice
+
+
+def can_skip(task: BaseOperator, dag: DAG) -> bool:
+    """Whether what the task decides holds for the tasks after it: as in Airflow, not if it is one instance of many."""
+    if dag.task_dict[task.task_id].expansion is None:
+        return True
+    task.log.warning("nothing is skipped: the instances of a mapped task may decide differently")
+    return False
 
 
 def chosen_tasks(dag: DAG, task_id: str, choice: str | Iterable[str] | None) -> list[str]:

@@ -21,7 +21,7 @@ import networkx as nx
 
 from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import AirflowException, DagError, DownstreamTasksSkipped, nearest
-from etlkit.operators.branch import follow
+from etlkit.operators.branch import RECORD_KEY, can_skip, follow
 
 CONTEXT_KEYS = frozenset(
     {
@@ -261,7 +261,10 @@ class ShortCircuitOperator(PythonOperator):
         skipped = [] if value else self._after(context["dag"])
         if skipped:
             self.log.info("%r is false; skips %s", value, ", ".join(skipped))
-            raise DownstreamTasksSkipped(skipped, {"skipped": skipped})
+            record = {"skipped": skipped}
+            if can_skip(self, context["dag"]):
+                raise DownstreamTasksSkipped(skipped, record)
+            context["ti"].xcom_push(key=RECORD_KEY, value=record)
         return value
 
     def _after(self, dag: DAG) -> list[str]:
