@@ -297,6 +297,8 @@ def outcome_of(error: BaseException) -> Outcome:
 
 def packed(task: BaseOperator, outcome: Outcome) -> tuple[Outcome, dict[str, str]]:
     """The outcome and the XComs it leaves behind; one whose values cannot travel has failed."""
+    if outcome.value is None and outcome.record is None:
+        return outcome, {}
     try:
         return outcome, xcoms_of(task, outcome)
     except Exception as error:  # an XComError, or what the value's own methods raise

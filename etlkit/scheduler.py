@@ -338,14 +338,16 @@ class Scheduler:
         try:
             with self.store.transaction():
                 self._create_due_runs(now)
-                self._start_queued_runs(now)
+                if self._startable:
+                    self._start_queued_runs(now)
                 self._wake_up(now)
                 self._decide(now)
                 works = self._enqueue(now)
                 self.store.set_task_states(self._paths, now)
                 if self.executor.in_process:
                     works = self._begin(works)
-                self._finish_runs(now)
+                if self._done:
+                    self._finish_runs(now)
             self._paths.clear()
             return works
         except BaseException as error:

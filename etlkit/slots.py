@@ -51,9 +51,7 @@ class Slots:
 
     def any_free(self) -> bool:
         """Whether some line moves, as far as its pool says."""
-        return self.active < self.parallelism and any(
-            line and self.free(pool) > 0 for pool, line in self._lines.items()
-        )
+        return self.active < self.parallelism and self._next_line() is not None
 
     def free(self, pool: str) -> int:
         """The free slots of a pool; none if there is no such pool."""
@@ -81,7 +79,11 @@ class Slots:
 
     def _next_line(self) -> list[Place] | None:
         """The line whose first comes before the first of all others that move."""
-        return min((line for pool, line in self._lines.items() if line and self.free(pool) > 0), default=None)
+        first: list[Place] | None = None
+        for pool, line in self._lines.items():
+            if line and self.free(pool) > 0 and (first is None or line[0] < first[0]):
+                first = line
+        return first
 
     def _limit_reached(self, run: ActiveRun, position: int) -> Hashable:
         """The limit of its run or DAG that keeps the task from starting, if one does."""
