@@ -63,10 +63,20 @@ def check_date(what: str, value: datetime | None) -> datetime | None:
     return value
 
 
+CENTURY = timedelta(days=36_525)
+
+
 def check_seconds(what: str, value: timedelta | float | None) -> timedelta | None:
-    """`value` as a timedelta that is not negative; a bare number means seconds. DagError otherwise."""
+    """`value` as a timedelta that is not negative; a bare number means seconds. DagError otherwise.
+
+    What is longer than a century is refused too: an instant so far off may not exist.
+    """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not abs(value) <= CENTURY.total_seconds():
+            raise DagError(f"{what} of {value!r} seconds is longer than a hundred years; leave it out for no limit")
         value = timedelta(seconds=value)
+    if isinstance(value, timedelta) and value > CENTURY:
+        raise DagError(f"{what} of {value} is longer than a hundred years; leave it out for no limit")
     if value is not None and (not isinstance(value, timedelta) or value < timedelta(0)):
         raise DagError(f"{what} must be a timedelta (or seconds) of zero or more, not {value!r}")
     return value

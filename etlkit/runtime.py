@@ -389,7 +389,10 @@ def one_line(error: BaseException) -> str:
     >>> one_line(ValueError("bad", 1))
     "ValueError: ('bad', 1)"
     """
-    message = " ".join(masker.mask(str(error)).split())
+    try:
+        message = " ".join(masker.mask(str(error)).split())
+    except Exception:  # the exception's own __str__ is broken
+        message = "(it cannot say what)"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

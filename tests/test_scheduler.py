@@ -1213,7 +1213,12 @@ def test_a_task_whose_process_dies_again_and_again_fails_and_that_is_told():
     assert (world.run_until(at(2)).states()["a"], len(calls)) == ("failed", 1)
 
 
-@pytest.mark.parametrize("raised", [SystemExit(3), BaseException("odd"), RecursionError("deep")])
+class Speechless(Exception):
+    def __str__(self):
+        raise AttributeError("nothing to say")
+
+
+@pytest.mark.parametrize("raised", [Speechless(), SystemExit(3), BaseException("odd"), RecursionError("deep")])
 def test_whatever_a_task_raises_the_scheduler_lives(raised):
     world = run_once(make_dag(edges="a >> b, c", tasks=[Do("a", raised)]))
     assert world.states() == {"a": "failed", "b": "upstream_failed", "c": "success"}
