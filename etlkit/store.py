@@ -808,8 +808,13 @@ class _Transaction:
     def __enter__(self) -> Store:
         if self.open:
             raise RuntimeError("a transaction is already open on this Store; only the outermost caller commits")
-        self.store._execute(self._begin, NOTHING)
         self.open = True
+        try:
+            self.store._execute(self._begin, NOTHING)
+        except BaseException:  # Ctrl-C too: a transaction that nobody knows of would never end
+            self.open = False
+            self._rollback()
+            raise
         return self.store
 
     def __exit__(self, exc_type: type | None, *exc_info: object) -> None:
@@ -819,7 +824,7 @@ class _Transaction:
             return
         try:
             self.store._execute("COMMIT", NOTHING)
-        except MetadataError:
+        except BaseException:
             self._rollback()
             raise
         # PostgreSQL undoes a transaction in which a statement failed, even if somebody caught that error and commits.

@@ -86,6 +86,28 @@ def test_a_transaction_that_was_undone_leaves_the_store_usable(store):
     assert store.pools()["p"] == 3
 
 
+@pytest.mark.parametrize("moment", ["BEGIN IMMEDIATE", "COMMIT"])
+@pytest.mark.parametrize("after", [False, True])
+def test_an_interrupt_at_either_end_of_a_transaction_leaves_none_open(open_store, url, monkeypatch, moment, after):
+    store, execute = open_store(url), Store._execute
+
+    def interrupted(self, sql, values):
+        if sql == moment:
+            if after:
+                execute(self, sql, values)
+            raise KeyboardInterrupt
+        return execute(self, sql, values)
+
+    monkeypatch.setattr(Store, "_execute", interrupted)
+    with pytest.raises(KeyboardInterrupt), store.transaction():
+        store.set_pool("p", 3)
+    monkeypatch.undo()
+    with store.transaction():
+        store.set_pool("q", 4)
+    expected = {"default_pool": 128, "q": 4, **({"p": 3} if moment == "COMMIT" and after else {})}
+    assert open_store(url).pools() == expected
+
+
 def test_a_transaction_inside_another_is_refused_and_the_outer_one_is_undone(store):
     with pytest.raises(RuntimeError, match="already open"), store.transaction():
         store.set_pool("p", 3)
