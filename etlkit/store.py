@@ -39,7 +39,6 @@ from etlkit.states import (
     check_path,
 )
 
-
 LOST = "its process died, or was killed"
 """The error of an attempt that never said how it ended."""
 
