@@ -10,7 +10,8 @@ from etlkit.events import TaskEvent
 from etlkit.frontier import Frontier, TaskIndex
 from etlkit.rules import TRIGGER_RULES, VERDICT_STATE, UpstreamCounts, Verdict, evaluate
 from etlkit.states import FINISHED
-from tests.engine import Do, at, make_dag, run_once
+from etlkit.timetables import CronDataIntervalTimetable
+from tests.engine import DAY, HOUR, Do, World, at, make_dag, run_once
 
 OUTCOMES = {"success": None, "failed": ValueError("no"), "skipped": AirflowSkipException("no")}
 
@@ -164,3 +165,29 @@ def test_what_a_setup_was_for_does_not_run_without_it(setup, settled):
     decisions = frontier.decide(frontier.finish(frontier.index.position["setup"], setup))
     assert {frontier.index.ids[i] for i, _ in decisions.settled} == {"work", "check", "after", "teardown"}
     assert {state for _, state in decisions.settled} == {settled}
+
+
+@given(dags(most=6), st.lists(st.integers(0, 7), max_size=6), st.data())
+@settings(max_examples=60)
+def test_dropping_the_scheduler_after_any_pass_changes_nothing(given_dag, cuts, data):
+    dag, _ = given_dag
+    for task in dag.tasks:
+        task.retries, task.retry_delay = data.draw(st.integers(0, 1)), data.draw(st.sampled_from([0 * DAY, HOUR]))
+        task.depends_on_past = data.draw(st.booleans())
+        task.max_active_tis_per_dag = data.draw(st.sampled_from([None, 1]))
+    dag.timetable, dag.catchup, dag.max_active_runs = CronDataIntervalTimetable("@daily", "UTC"), True, 2
+    undisturbed, disturbed = World(dag, now=at(4)), World(dag, now=at(4))
+    undisturbed.run_until(at(4, 12))
+    for cut in cuts:
+        for _ in range(cut):
+            disturbed.scheduler.tick()
+        assert disturbed.restart() == []
+    disturbed.run_until(at(4, 12))
+    for world in (undisturbed, disturbed):
+        assert len(world.runs()) <= 3
+        assert len(set(world.dates())) == len(world.dates())
+    assert [(run.run_id, run.state, run.start_date, run.end_date) for run in undisturbed.runs()] == [
+        (run.run_id, run.state, run.start_date, run.end_date) for run in disturbed.runs()
+    ]
+    for one, other in zip(undisturbed.runs(), disturbed.runs(), strict=True):
+        assert (undisturbed.states(one), undisturbed.tries(one)) == (disturbed.states(other), disturbed.tries(other))
