@@ -297,7 +297,7 @@ def outcome_of(error: BaseException) -> Outcome:
 
 def packed(task: BaseOperator, outcome: Outcome) -> tuple[Outcome, dict[str, str]]:
     """The outcome and the XComs it leaves behind; one whose values cannot travel has failed."""
-    if outcome.value is None and outcome.record is None:
+    if outcome.value is None and outcome.record is None and not task.mapped_over:
         return outcome, {}
     try:
         return outcome, xcoms_of(task, outcome)
