@@ -17,6 +17,7 @@ processes or machines share a PostgreSQL: `postgresql://etl:password@db.example.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -152,9 +153,12 @@ class Store:
         assert self.dialect.dbapi is not None
         self._errors = (self.dialect.dbapi.Error, sa.exc.DBAPIError)
         try:
-            self._connection = self.engine.connect()
-            self.cursor = self._connection.connection.cursor()
-            create_tables(self._connection)
+            with contextlib.ExitStack() as undo:  # nothing stays open when it cannot be used
+                undo.callback(self.engine.dispose)
+                self._connection = undo.enter_context(self.engine.connect())
+                self.cursor = self._connection.connection.cursor()
+                create_tables(self._connection)
+                undo.pop_all()
         except self._errors as error:
             raise explained(error, self.name) from error
 
