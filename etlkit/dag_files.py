@@ -20,12 +20,14 @@ reads a folder (Airflow's `DagBag`): there a broken file is one entry in `errors
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 import zlib
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from stat import S_ISREG
 from types import ModuleType
 from typing import NamedTuple
 
@@ -99,9 +101,11 @@ class DagFolder:
             raise DagFileError(str(self.path), "there is no such file or folder; create it, or set [core] dags_folder")
         for path in self.path.rglob("*.py") if self.path.is_dir() else [self.path]:
             hidden = any(part.startswith((".", "__pycache__")) for part in path.relative_to(self.path).parts)
-            if not hidden and path.is_file():
-                stat = path.stat()
-                yield path, (stat.st_mtime_ns, stat.st_size)
+            if not hidden:
+                with contextlib.suppress(FileNotFoundError):  # an editor that saves by renaming took it away just now
+                    stat = path.stat()
+                    if S_ISREG(stat.st_mode):
+                        yield path, (stat.st_mtime_ns, stat.st_size)
 
     def _stamp(self, path: Path) -> tuple[int, int] | None:
         return self._files[path].stamp if path in self._files else None

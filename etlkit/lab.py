@@ -129,6 +129,7 @@ class Lab:
         self._sinks: list[SlackSink] = []
         self._trace = Trace()
         self._recorded = 0
+        self._closed = False
         self.scheduler = Scheduler(
             self.store,
             self.clock,
@@ -139,14 +140,19 @@ class Lab:
         )
 
     def close(self) -> None:
-        """Write down the decisions and let go of the databases."""
-        self._record_decisions()
-        self.scheduler.executor.stop()
-        for sink in self._sinks:
-            sink.close()
-        self.store.close()
-        if self._warehouse is not None and self._opened_warehouse:
-            self._warehouse.close()
+        """Write down the decisions and let go of the databases; closing twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._record_decisions()
+        finally:
+            self.scheduler.executor.stop()
+            for sink in self._sinks:
+                sink.close()
+            self.store.close()
+            if self._warehouse is not None and self._opened_warehouse:
+                self._warehouse.close()
 
     def __enter__(self) -> Lab:
         return self
@@ -468,8 +474,10 @@ class Lab:
         return viz.grid(cells, title=dag.dag_id)
 
     def _record_decisions(self) -> None:
-        new, self._recorded = self.events[self._recorded :], len(self.events)
-        tables.record_decisions(self.store, new)
+        new = self.events[self._recorded :]
+        if new:
+            tables.record_decisions(self.store, new)
+            self._recorded += len(new)
 
     # --- names ---
 

@@ -84,10 +84,20 @@ class ScheduledDag:
         return any(task.depends_on_past for task in self.dag.tasks)
 
     def next_run(self, now: datetime) -> DagRunInfo | None:
-        """The run that the timetable places after the last one, as seen from `now`."""
-        return self.dag.timetable.next_dagrun_info(
-            last_automated_data_interval=self.last_interval, restriction=self.dag.restriction(now)
-        )
+        """The run that the timetable places after the last one, as seen from `now`.
+
+        None if the timetable fails, as a person's own may: that is logged, and the other DAGs go on.
+        """
+        allowed = self.dag.allowed_run_types
+        if allowed is not None and DagRunType.SCHEDULED not in allowed:
+            return None
+        try:
+            return self.dag.timetable.next_dagrun_info(
+                last_automated_data_interval=self.last_interval, restriction=self.dag.restriction(now)
+            )
+        except Exception:
+            log.exception("DAG %s is not scheduled: its timetable failed", self.dag.dag_id)
+            return None
 
 
 class RunQueue:
@@ -337,6 +347,8 @@ class Scheduler:
         """The six steps, as one transaction; the attempts to submit once it is committed."""
         try:
             with self.store.transaction():
+                if self.store.changed_elsewhere():  # while this waited for its turn to write
+                    raise Conflict("somebody else changed the database")
                 self._create_due_runs(now)
                 if self._startable:
                     self._start_queued_runs(now)
@@ -728,12 +740,22 @@ class Scheduler:
         self._touched[run.row.id] = run
 
     def _touch_next_runs(self, run: ActiveRun) -> None:
-        """Look again at runs of the same DAG whose tasks wait for the run before."""
-        if run.entry.minds_the_past:
-            for other in run.entry.runs.values():
-                if other.held_by_past:
-                    other.candidates += sorted(other.held_by_past)
-                    self._touch(other)
+        """Look again at the next run of the same DAG, whose tasks may wait for this one's.
+
+        The run before a scheduled one may be a scheduled one only, so manual ones in between are passed over.
+        """
+        if not run.entry.minds_the_past or run.row.logical_date is None:
+            return
+        dated = [(other.row.logical_date, other) for other in run.entry.runs.values() if other.row.logical_date]
+        later = sorted(
+            ((date, other) for date, other in dated if date > run.row.logical_date), key=lambda pair: pair[0]
+        )
+        for _, other in later:
+            if other.held_by_past:
+                other.candidates += sorted(other.held_by_past)
+                self._touch(other)
+            if other.row.run_type != DagRunType.MANUAL:
+                break
 
     # --- memory ---
 
@@ -758,24 +780,15 @@ class Scheduler:
     def _reload(self, now: datetime) -> None:
         """Read from the database all that is open; what was in memory before is forgotten."""
         if self._cut_short:
-            self._cut_short = False
+            self.executor.forget()
             self.recover()
+            self._cut_short = False
         events, finished = self._events, self._finished
         self._forget()
         self._events, self._finished = events, finished
-        self._stale = False
-        self._slots = Slots(self.store.pools(), self.parallelism)
-        paused = self.store.paused()
-        for dag_id, entry in self.dags.items():
-            entry.forget()
-            entry.paused = paused.get(dag_id, False)
-            last = self.store.last_scheduled_run(dag_id)
-            if last is not None and last.data_interval_start and last.data_interval_end:
-                entry.last_interval = DataInterval(last.data_interval_start, last.data_interval_end)
-            self._queues[dag_id] = RunQueue(entry.dag.max_active_runs, open=not entry.paused)
-        for backfill in self.store.open_backfills():
-            self._queues[backfill.id] = RunQueue(backfill.max_active_runs, open=not backfill.is_paused)
+        self._stale = True  # until everything was read
         with self.store.transaction():
+            self._read_settings()
             for run in self.store.open_runs():
                 if run.dag_id not in self.dags:
                     continue
@@ -787,6 +800,21 @@ class Scheduler:
             self._expect_next_run(entry, now)
         if self._given_up:
             self._tell_given_up(now)
+        self._stale = False
+
+    def _read_settings(self) -> None:
+        """Read what people set, and where each DAG's schedule stands."""
+        self._slots = Slots(self.store.pools(), self.parallelism)
+        paused = self.store.paused()
+        for dag_id, entry in self.dags.items():
+            entry.forget()
+            entry.paused = paused.get(dag_id, False)
+            last = self.store.last_scheduled_run(dag_id)
+            if last is not None and last.data_interval_start and last.data_interval_end:
+                entry.last_interval = DataInterval(last.data_interval_start, last.data_interval_end)
+            self._queues[dag_id] = RunQueue(entry.dag.max_active_runs, open=not entry.paused)
+        for backfill in self.store.open_backfills():
+            self._queues[backfill.id] = RunQueue(backfill.max_active_runs, open=not backfill.is_paused)
 
     def _note(self, run: ActiveRun, position: int, old: str | None, new: str, now: datetime, reason: str = "") -> None:
         """One step of one task instance, to be written when the pass ends."""

@@ -57,6 +57,15 @@ def scheduled_by(store: Store) -> str | None:
     return who_schedules(str(store.url.database)) if store.is_sqlite else _session_that_schedules(store)
 
 
+def lock_file(database: str | Path) -> Path:
+    """The file that is locked: beside the database itself, whatever links lead to it.
+
+    >>> lock_file("/data/etl.db").name
+    'etl.db.scheduler-lock'
+    """
+    return Path(f"{Path(database).resolve()}.scheduler-lock")
+
+
 ATTEMPTS, PAUSE = 5, 0.02
 """How often, and after how many seconds, the lock is tried again: somebody may just be asking who has it."""
 
@@ -70,7 +79,7 @@ class SchedulerLock:
 
     def __init__(self, database: str | Path, purpose: str) -> None:
         self.database, self.purpose = database, purpose
-        self.path = Path(f"{database}.scheduler-lock")
+        self.path = lock_file(database)
 
     def __enter__(self) -> SchedulerLock:
         try:
@@ -112,7 +121,7 @@ class SchedulerLock:
 def who_schedules(database: str | Path) -> str | None:
     """Which process holds the right to schedule `database`; None if none does."""
     try:
-        with Path(f"{database}.scheduler-lock").open("r+b") as file:
+        with lock_file(database).open("r+b") as file:
             try:
                 _lock(file)
             except OSError:

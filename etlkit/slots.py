@@ -38,7 +38,7 @@ class Slots:
         self.pools, self.parallelism = pools, parallelism
         self.used: dict[str, int] = defaultdict(int)
         self.active = 0
-        self._lines: dict[str, list[Place]] = defaultdict(list)
+        self._lines: dict[tuple[str, int], list[Place]] = defaultdict(list)
         self._aside: dict[Hashable, list[Place]] = defaultdict(list)
         self._active_per_task: dict[Hashable, int] = defaultdict(int)
 
@@ -47,7 +47,8 @@ class Slots:
         self._line_up(Place(-run.index.weights[position], run.row.run_after, run.row.id, position, run))
 
     def _line_up(self, place: Place) -> None:
-        heapq.heappush(self._lines[place.run.index.tasks[place.position].pool], place)
+        task = place.run.index.tasks[place.position]
+        heapq.heappush(self._lines[task.pool, task.pool_slots], place)
 
     def any_free(self) -> bool:
         """Whether some line moves, as far as its pool says."""
@@ -59,29 +60,24 @@ class Slots:
 
     def take(self, most: int) -> Iterator[tuple[ActiveRun, int]]:
         """Give slots to those who come first, at most `most` of them."""
-        too_big = []
         while most > 0 and self.active < self.parallelism and (line := self._next_line()) is not None:
             place = heapq.heappop(line)
             run, position = place.run, place.position
             if run.frontier.states[position] == SCHEDULED:  # it was not cleared or skipped while it stood in line
                 if limit := self._limit_reached(run, position):
                     heapq.heappush(self._aside[limit], place)
-                elif run.index.tasks[position].pool_slots > self.free(run.index.tasks[position].pool):
-                    too_big.append(place)
                 else:
                     most -= 1
                     self.hold(run, position)
                     yield run, position
             if self._aside:
                 self._call_back(run, position)
-        for place in too_big:
-            self._line_up(place)
 
     def _next_line(self) -> list[Place] | None:
         """The line whose first comes before the first of all others that move."""
         first: list[Place] | None = None
-        for pool, line in self._lines.items():
-            if line and self.free(pool) > 0 and (first is None or line[0] < first[0]):
+        for (pool, need), line in self._lines.items():
+            if line and self.free(pool) >= need and (first is None or line[0] < first[0]):
                 first = line
         return first
 

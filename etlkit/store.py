@@ -38,6 +38,7 @@ from etlkit.states import (
     UP_FOR_RETRY,
     DagRunState,
     check_path,
+    check_transition,
 )
 
 LOST = "its process died, or was killed"
@@ -644,6 +645,7 @@ class Store:
         error: str | None = None,
     ) -> bool:
         """A worker ends the attempt that it still holds; False, and nothing changes, if it holds it no more."""
+        check_transition(task_pk, RUNNING, state)
         values = {
             "id": task_pk,
             "try_number": try_number,
@@ -701,7 +703,9 @@ class Store:
     def lost_attempts(self) -> list[TaskRow]:
         """Task instances that were queued or running: after a crash, those whose process is gone."""
         rows = self.run_sql(
-            f"SELECT {TASK_COLUMNS} FROM task_instance WHERE state IN ('queued', 'running') ORDER BY id"
+            f"""SELECT {TASK_COLUMNS} FROM task_instance
+                WHERE dag_run_id IN (SELECT id FROM dag_run WHERE state IN ('queued', 'running'))
+                  AND state IN ('queued', 'running') ORDER BY id"""
         ).fetchall()
         return [_task_row(row) for row in rows]
 

@@ -35,5 +35,8 @@ class Executor:
         """How many attempts were submitted and have not been polled."""
         raise NotImplementedError
 
+    def forget(self) -> None:
+        """Drop what was submitted and has not begun: after an interruption the scheduler submits it anew."""
+
     def stop(self) -> None:
         """Finish what runs and let go of everything."""

@@ -31,3 +31,6 @@ class SequentialExecutor(Executor):
     @property
     def in_flight(self) -> int:
         return len(self._queue)
+
+    def forget(self) -> None:
+        self._queue.clear()
