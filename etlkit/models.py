@@ -27,20 +27,20 @@ SCHEMA_VERSION = "0001"
 """Goes up with every change to these tables."""
 
 
-class UtcDateTime(sa.types.TypeDecorator):
-    """An aware instant; the database's own type where it has one, sortable ISO text where not."""
-
-    impl = sa.TIMESTAMP(timezone=True)
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect):
-        return dialect.type_descriptor(sa.Text() if dialect.name == "sqlite" else sa.TIMESTAMP(timezone=True))
-
-
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-"""Text that every database sorts alike: by code points."""
+"""Text, which every database sorts alike: by code points."""
 
-metadata = sa.MetaData()
+INSTANT = sa.TIMESTAMP(timezone=True).with_variant(sa.Text(), "sqlite")
+"""An aware instant: the database's own type where it has one, ISO text where not."""
+
+metadata = sa.MetaData(
+    naming_convention={  # so that a later migration can name what it changes
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
 
 dag = sa.Table(
     "dag",
@@ -49,7 +49,7 @@ dag = sa.Table(
     sa.Column("is_paused", sa.Boolean, nullable=False),
     sa.Column("fileloc", TEXT),
     sa.Column("schedule", TEXT),
-    sa.Column("last_seen", UtcDateTime),
+    sa.Column("last_seen", INSTANT),
 )
 
 dag_run = sa.Table(
@@ -60,13 +60,13 @@ dag_run = sa.Table(
     sa.Column("run_id", TEXT, nullable=False),
     sa.Column("run_type", TEXT, nullable=False),
     sa.Column("state", TEXT, nullable=False),
-    sa.Column("logical_date", UtcDateTime),
-    sa.Column("data_interval_start", UtcDateTime),
-    sa.Column("data_interval_end", UtcDateTime),
-    sa.Column("run_after", UtcDateTime, nullable=False),
-    sa.Column("queued_at", UtcDateTime),
-    sa.Column("start_date", UtcDateTime),
-    sa.Column("end_date", UtcDateTime),
+    sa.Column("logical_date", INSTANT),
+    sa.Column("data_interval_start", INSTANT),
+    sa.Column("data_interval_end", INSTANT),
+    sa.Column("run_after", INSTANT, nullable=False),
+    sa.Column("queued_at", INSTANT),
+    sa.Column("start_date", INSTANT),
+    sa.Column("end_date", INSTANT),
     sa.Column("conf", TEXT, nullable=False, server_default="{}"),
     sa.Column("backfill_id", sa.Integer),
     sa.UniqueConstraint("dag_id", "run_id"),
@@ -92,11 +92,11 @@ task_instance = sa.Table(
     sa.Column("max_tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("pool", TEXT, nullable=False, server_default="default_pool"),
     sa.Column("pool_slots", sa.Integer, nullable=False, server_default="1"),
-    sa.Column("queued_at", UtcDateTime),
-    sa.Column("rescheduled_since", UtcDateTime),
-    sa.Column("start_date", UtcDateTime),
-    sa.Column("end_date", UtcDateTime),
-    sa.Column("not_before", UtcDateTime),
+    sa.Column("queued_at", INSTANT),
+    sa.Column("rescheduled_since", INSTANT),
+    sa.Column("start_date", INSTANT),
+    sa.Column("end_date", INSTANT),
+    sa.Column("not_before", INSTANT),
     sa.Column("lost_attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("token", TEXT),
     sa.Column("hostname", TEXT),
@@ -120,8 +120,8 @@ task_instance_history = sa.Table(
     ),
     sa.Column("try_number", sa.Integer, nullable=False),
     sa.Column("state", TEXT),
-    sa.Column("start_date", UtcDateTime),
-    sa.Column("end_date", UtcDateTime),
+    sa.Column("start_date", INSTANT),
+    sa.Column("end_date", INSTANT),
     sa.Column("hostname", TEXT),
     sa.Column("pid", sa.Integer),
     sa.Column("error", TEXT),
@@ -135,7 +135,7 @@ xcom = sa.Table(
     sa.Column("map_index", sa.Integer, primary_key=True, server_default="-1"),
     sa.Column("key", TEXT, primary_key=True),
     sa.Column("value", TEXT, nullable=False),
-    sa.Column("timestamp", UtcDateTime),
+    sa.Column("timestamp", INSTANT),
 )
 
 pool = sa.Table(
@@ -151,13 +151,13 @@ backfill = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("dag_id", TEXT, nullable=False),
-    sa.Column("from_date", UtcDateTime, nullable=False),
-    sa.Column("to_date", UtcDateTime, nullable=False),
+    sa.Column("from_date", INSTANT, nullable=False),
+    sa.Column("to_date", INSTANT, nullable=False),
     sa.Column("reprocess_behavior", TEXT, nullable=False),
     sa.Column("max_active_runs", sa.Integer, nullable=False),
     sa.Column("is_paused", sa.Boolean, nullable=False),
-    sa.Column("created_at", UtcDateTime, nullable=False),
-    sa.Column("completed_at", UtcDateTime),
+    sa.Column("created_at", INSTANT, nullable=False),
+    sa.Column("completed_at", INSTANT),
 )
 
 backfill_dag_run = sa.Table(
@@ -166,7 +166,7 @@ backfill_dag_run = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("backfill_id", sa.Integer, sa.ForeignKey("backfill.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("dag_run_id", sa.Integer, sa.ForeignKey("dag_run.id", ondelete="SET NULL"), index=True),
-    sa.Column("logical_date", UtcDateTime, nullable=False),
+    sa.Column("logical_date", INSTANT, nullable=False),
     sa.Column("action", TEXT, nullable=False),
     sa.Column("reason", TEXT),
     sa.Column("sort_ordinal", sa.Integer, nullable=False),
@@ -200,14 +200,14 @@ import_error = sa.Table(
     sa.Column("filename", TEXT, primary_key=True),
     sa.Column("line", sa.Integer),
     sa.Column("message", TEXT, nullable=False),
-    sa.Column("timestamp", UtcDateTime),
+    sa.Column("timestamp", INSTANT),
 )
 
 decision = sa.Table(
     "decision",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("at", INSTANT, nullable=False),
     sa.Column("dag_id", TEXT, nullable=False),
     sa.Column("run_id", TEXT, nullable=False),
     sa.Column("task_id", TEXT),
