@@ -52,6 +52,21 @@ STATES: dict[str | None, Style] = {
 }
 """One look for each state, in every picture and every text twin."""
 
+TELLING = (
+    "failed",
+    "upstream_failed",
+    "up_for_retry",
+    "up_for_reschedule",
+    "running",
+    "queued",
+    "scheduled",
+    None,
+    "skipped",
+    "success",
+    "removed",
+)
+"""The states from what most needs a look to what least does."""
+
 
 class Picture(Figure):
     """A figure with its text twin; `size` is width and height in inches."""
@@ -199,7 +214,8 @@ class Cell(NamedTuple):
 def grid(cells: Iterable[Sequence[Any]], title: str = "") -> Picture:
     """Runs from left to right, tasks from top to bottom, and in each cell the state; a small number counts the tries.
 
-    `cells` are (run's label, task_id, state, try number), in the order in which runs and tasks should stand.
+    `cells` are (run's label, task_id, state, try number), in the order in which runs and tasks should stand. Of a
+    mapped task, which has several in a run, the first state of `TELLING` is shown.
 
     >>> print(grid([("2013-01-01", "extract", "success", 2), ("2013-01-01", "load", "failed", 1)]))
     2013-01-01
@@ -207,7 +223,10 @@ def grid(cells: Iterable[Sequence[Any]], title: str = "") -> Picture:
     load     ✗
     ✓ success  ✗ failed  2: at the 2nd try
     """
-    by_place = {(run, task): (state, tries) for run, task, state, tries in cells}
+    by_place: dict[tuple[str, str], tuple[str | None, int]] = {}
+    for run, task, state, tries in cells:
+        others, most = by_place.get((run, task), (state, tries))
+        by_place[run, task] = (min(state, others, key=TELLING.index), max(tries, most))
     runs, tasks = (list(dict.fromkeys(names)) for names in ((r for r, _ in by_place), (t for _, t in by_place)))
     if len(runs) > MOST_RUNS:
         raise EtlkitError(

@@ -248,14 +248,18 @@ class AboutRun:
         return self.about.store.task_instances(self.row.id)
 
     @cached_property
-    def states(self) -> dict[str, str | None]:
-        """The state of each task that has an instance."""
-        return {row.task_id: row.state for row in self.rows}
+    def _placed(self) -> tuple[Frontier, dict[int, TaskRow]]:
+        return Frontier.of(self.about.index, [row for row in self.rows if row.task_id in self.dag.task_dict])
 
-    @cached_property
+    @property
     def frontier(self) -> Frontier:
-        """The states over the graph; a task without an instance holds nobody up."""
-        return Frontier(self.about.index, [self.states.get(task_id, REMOVED) for task_id in self.about.index.ids])
+        """The states over the graph."""
+        return self._placed[0]
+
+    @property
+    def placed(self) -> dict[int, TaskRow]:
+        """The task instances by their positions in the frontier."""
+        return self._placed[1]
 
     @property
     def timed_out(self) -> bool:
@@ -265,11 +269,20 @@ class AboutRun:
         return bool(limit is not None and ended and row.end_date - row.start_date >= limit)  # type: ignore[operator]
 
     def task(self, task_id: str, map_index: int = -1) -> AboutTask:
-        """What is known of one task of it; TaskNotFound if neither the DAG nor the run has it."""
-        row = next((row for row in self.rows if (row.task_id, row.map_index) == (task_id, map_index)), None)
-        if row is None or task_id in self.dag.task_dict:
+        """What is known of one task of it; of a mapped one, the first instance that waits unless told which.
+
+        TaskNotFound if neither the DAG nor the run has the task, DagError if it has no such instance.
+        """
+        rows = {row.map_index: row for row in self.rows if row.task_id == task_id}
+        if not rows or task_id in self.dag.task_dict:
             self.dag.get_task(task_id)
-        return AboutTask(self, task_id, row)
+        if map_index < 0:
+            waiting = (row for row in rows.values() if row.state not in FINISHED)
+            return AboutTask(self, task_id, next(waiting, next(iter(rows.values()), None)))
+        if rows and map_index not in rows:
+            there = f"0 to {max(rows)}" if max(rows) >= 0 else "none: it is not mapped, or not yet"
+            raise DagError(f"task {task_id!r} has no instance {map_index} in {self.row.run_id}; it has {there}")
+        return AboutTask(self, task_id, rows.get(map_index))
 
 
 class AboutTask:
@@ -277,8 +290,7 @@ class AboutTask:
 
     def __init__(self, run: AboutRun, task_id: str, row: TaskRow | None) -> None:
         self.run, self.task_id, self.row, self.now = run, task_id, row, run.now
-        where = f"[{row.map_index}]" if row is not None and row.map_index >= 0 else ""
-        self.name = f"{run.row.dag_id}.{task_id}{where} in {run.row.run_id}"
+        self.name = f"{run.row.dag_id}.{instance_name(row) if row else task_id} in {run.row.run_id}"
 
     @property
     def instance(self) -> TaskRow:
@@ -299,7 +311,9 @@ class AboutTask:
         """The states of what its rule looks at: the tasks directly before it, and the setups it works within."""
         index = self.run.about.index
         above = [*index.upstream[self.position], *index.setups.get(self.position, ())]
-        return {index.ids[i]: self.run.frontier.states[i] for i in above}
+        states, placed = self.run.frontier.states, self.run.placed
+        instances = [k for i in above for k in self.run.frontier.index.instances_of(i)]
+        return {instance_name(placed[k]) if k in placed else index.ids[k]: states[k] for k in instances}
 
     @property
     def fellows(self) -> list[SlotHolder]:
@@ -464,6 +478,16 @@ def max_active_tis_per_dag(task: AboutTask) -> Blocker | None:
     return Blocker("max_active_tis_per_dag", text)
 
 
+def max_active_tis_per_dagrun(task: AboutTask) -> Blocker | None:
+    """As many instances of it are active in its run as may be."""
+    limit = task.task.max_active_tis_per_dagrun
+    active = [holder for holder in task.fellows if holder.task_id == task.task_id]
+    if limit is None or len(active) < limit:
+        return None
+    text = f"the task's max_active_tis_per_dagrun of {limit} is reached by {_names(active)}"
+    return Blocker("max_active_tis_per_dagrun", text)
+
+
 def parallelism(task: AboutTask) -> Blocker | None:
     """As many tasks are active over all DAGs as may be."""
     limit, active = task.run.about.parallelism, task.run.about.slot_holders
@@ -529,14 +553,16 @@ def upstream_failed(task: AboutTask) -> Blocker | None:
 
 
 def removed(task: AboutTask) -> Blocker:
-    """The DAG has it no more."""
+    """The DAG has it no more, or there is less to map over than there was."""
+    if task.task_id in task.run.dag.task_dict:
+        return Blocker(REMOVED, "there are fewer items to map over than when this instance was made")
     state = f"; it was {task.instance.state} here" if task.instance.state not in (None, REMOVED) else ""
     return Blocker(REMOVED, f"DAG {task.run.row.dag_id!r} has no task {task.task_id!r} any more{state}")
 
 
 TASK: Mapping[str | None, Sequence[Callable[[AboutTask], Blocker | None]]] = {
     None: (upstream, depends_on_past, task_held),
-    SCHEDULED: (pool, max_active_tasks, max_active_tis_per_dag, parallelism),
+    SCHEDULED: (pool, max_active_tasks, max_active_tis_per_dag, max_active_tis_per_dagrun, parallelism),
     QUEUED: (executor,),
     RUNNING: (running,),
     UP_FOR_RETRY: (retry, task_held),
@@ -623,7 +649,7 @@ def run_blockers(run: AboutRun) -> Iterator[Blocker]:
         yield from islice(_roots_of_waiting(run, waiting), MOST_TASKS)
     else:
         reason = f": its dagrun_timeout of {run.dag.dagrun_timeout} passed" if run.timed_out else ""
-        bad = [task.task_id for task in run.rows if task.state == FAILED]
+        bad = [instance_name(task) for task in run.rows if task.state == FAILED]
         reason = reason or (f": {listed(bad)} failed" if bad and row.state == FAILED else "")
         yield Blocker(row.state, f"it ended{_at(row.end_date)} as {row.state}{reason}")
 
@@ -633,7 +659,7 @@ def _roots_of_waiting(run: AboutRun, waiting: Iterable[TaskRow]) -> Iterator[Blo
     for row in waiting:
         for blocker in task_blockers(AboutTask(run, row.task_id, row)):
             if blocker.kind != "upstream":
-                yield blocker._replace(text=f"{row.task_id}: {blocker.text}")
+                yield blocker._replace(text=f"{instance_name(row)}: {blocker.text}")
 
 
 def task_blockers(task: AboutTask) -> Iterator[Blocker]:
@@ -693,7 +719,12 @@ def listed(names: Iterable[Any]) -> str:
 
 
 def _names(holders: Iterable[SlotHolder]) -> str:
-    return listed(f"{holder.dag_id}.{holder.task_id} in {holder.run_id}" for holder in holders)
+    return listed(f"{holder.dag_id}.{instance_name(holder)} in {holder.run_id}" for holder in holders)
+
+
+def instance_name(instance: TaskRow | SlotHolder) -> str:
+    """A task instance as people write it: `load`, or `load[3]` of a mapped task."""
+    return f"{instance.task_id}[{instance.map_index}]" if instance.map_index >= 0 else instance.task_id
 
 
 def _with_state(task_id: str, state: str | None) -> str:
