@@ -164,12 +164,13 @@ backfill_dag_run = sa.Table(
     "backfill_dag_run",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("backfill_id", sa.Integer, sa.ForeignKey("backfill.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("backfill_id", sa.Integer, sa.ForeignKey("backfill.id", ondelete="CASCADE"), nullable=False),
     sa.Column("dag_run_id", sa.Integer, sa.ForeignKey("dag_run.id", ondelete="SET NULL"), index=True),
     sa.Column("logical_date", INSTANT, nullable=False),
     sa.Column("action", TEXT, nullable=False),
     sa.Column("reason", TEXT),
     sa.Column("sort_ordinal", sa.Integer, nullable=False),
+    sa.Index("ix_backfill_dag_run_backfill_id_dag_run_id", "backfill_id", "dag_run_id"),
 )
 
 variable = sa.Table(

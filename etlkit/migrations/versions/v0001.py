@@ -128,7 +128,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_backfill_dag_run")),
     )
-    op.create_index(op.f("ix_backfill_dag_run_backfill_id"), "backfill_dag_run", ["backfill_id"], unique=False)
+    op.create_index(
+        "ix_backfill_dag_run_backfill_id_dag_run_id", "backfill_dag_run", ["backfill_id", "dag_run_id"], unique=False
+    )
     op.create_index(op.f("ix_backfill_dag_run_dag_run_id"), "backfill_dag_run", ["dag_run_id"], unique=False)
     op.create_table(
         "task_instance",
