@@ -16,8 +16,8 @@ A summary is a name and a query; which summaries it reads is found in the query,
 ...     ),
 ... ]
 >>> print(build_summaries(con, config))
-daily    1 rows (new)
-coldest  1 rows (new)
+daily    1 row (new)
+coldest  1 row (new)
 
 `build_summaries` builds all of them now. `summary_tasks` makes a task of each, with the arrows between them, in a DAG::
 

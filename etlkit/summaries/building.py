@@ -38,7 +38,8 @@ class SummaryReport:
         return f"{self.name}  {self._counts()}"
 
     def _counts(self) -> str:
-        return f"{self.rows:,} rows ({'new' if self.before is None else f'before: {self.before:,}'})"
+        noun = "row" if self.rows == 1 else "rows"
+        return f"{self.rows:,} {noun} ({'new' if self.before is None else f'before: {self.before:,}'})"
 
 
 class Reports(tuple[SummaryReport, ...]):
@@ -72,6 +73,9 @@ def build_summaries(con: Any, config: Config, *, on_statement: Listener | None =
     -- build
     CREATE TABLE "daily__next" AS
     SELECT min(temp) AS tmin FROM weather;
+    <BLANKLINE>
+    -- count
+    SELECT count(*) FROM "daily__next";
     <BLANKLINE>
     -- swap
     ALTER TABLE "daily__next" RENAME TO "daily";
@@ -135,12 +139,12 @@ def _refuse_unknown(catalog: Catalog, summary: Summary, name: Name, by_name: dic
     if short != name and catalog.resolved(short) in by_name:  # the order of building does not know the database
         raise summary.refused(f"it reads the summary {'.'.join(short)!r} as {written!r}; leave the database out")
     if not catalog.has(name):
-        hint = nearest(name[-1], [known[-1] for known in (*catalog.kinds(), *by_name)])
+        hint = nearest(name[-1], [known[-1] for known in (*catalog.kinds, *by_name)])
         raise summary.refused(f"it reads {written!r}, which is neither a table nor a summary{hint}")
 
 
 def _refuse_hidden(catalog: Catalog, summary: Summary, shown: set[Name], by_name: dict[Name, Summary]) -> None:
-    for name in sorted(catalog.base_tables(without_end(summary.sql)) - shown):
+    for name in sorted(catalog.behind(summary.sql) - shown):
         if name in by_name:
             raise summary.refused(
                 f"it reads the summary {by_name[name].name!r} through a view or macro, which hides in which order to "
@@ -191,7 +195,8 @@ def _statements(catalog: Catalog, summary: Summary) -> Iterator[Statement]:
         yield Statement("count", f"SELECT count(*) FROM {table.sql}", counts="before")
     for name, checks in summary.input_checks.items():
         yield from (check.on(quoted(*split(name)), "check inputs") for check in checks)
-    yield Statement("build", f"CREATE TABLE {table.next} AS\n{without_end(summary.sql)}", counts="rows")
+    yield Statement("build", f"CREATE TABLE {table.next} AS\n{without_end(summary.sql)}")
+    yield Statement("count", f"SELECT count(*) FROM {table.next}", counts="rows")
     yield from (check.on(table.next, "check result", table.sql) for check in _output_checks(summary))
     if exists:
         yield Statement("swap", f"DROP TABLE {table.sql}")

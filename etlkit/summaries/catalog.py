@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
-from etlkit.summaries.order import Name, resolved, split, tables_read
+from etlkit.errors import SummaryError
+from etlkit.summaries.order import Name, functions_called, resolved, split, tables_read, view_query
 from etlkit.warehouse.duck import DuckDB
 from etlkit.warehouse.rows import FILE
 from etlkit.warehouse.sql import Table
@@ -14,7 +16,7 @@ SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog"})
 
 
 class Catalog:
-    """The tables and views of a warehouse; names are compared as SQL does, without regard to case."""
+    """The tables and views that a warehouse has when it is first asked; names are compared without regard to case."""
 
     def __init__(self, database: DuckDB) -> None:
         self.database = database
@@ -24,6 +26,7 @@ class Catalog:
         """A name with its schema, in lower case."""
         return resolved(name, self.schema)
 
+    @cached_property
     def kinds(self) -> Mapping[Name, str]:
         """Each table and view that is there, by (database, schema, name): "BASE TABLE", "VIEW" or "LOCAL TEMPORARY"."""
         found = self._all("SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables")
@@ -31,7 +34,7 @@ class Catalog:
 
     def kind(self, summary: str) -> str | None:
         """What is there under the name of a summary."""
-        return self.kinds().get(self._own(split(summary)))
+        return self.kinds.get(self._own(split(summary)))
 
     def has(self, name: Name) -> bool:
         """Whether a query finds something by a name: a table or view, a file, or what every database has."""
@@ -39,19 +42,46 @@ class Catalog:
             return True
         full = self.resolved(name)
         in_database = [full] if len(full) == 3 else [(full[0], "main", full[1])]  # if the name begins with a database
-        return not self.kinds().keys().isdisjoint([self._own(name), ("temp", *full), *in_database])
+        return not self.kinds.keys().isdisjoint([self._own(name), ("temp", *full), *in_database])
 
     def without_database(self, name: Name) -> Name:
         """A name without the database, if that is this one."""
         return name[1:] if len(name) == 3 and name[0].lower() == self.name.lower() else name
 
-    def base_tables(self, query: str) -> set[Name]:
-        """The tables that a query reads in the end, as DuckDB sees through views and macros."""
-        try:
-            found = self.database.con.get_table_names(query, qualified=True)
-        except self.database.Error:  # it does not fit its tables: running it says what is wrong
-            return set()
-        return {self.resolved(name) for text in found for name in tables_read(f"FROM {text}")}
+    def behind(self, query: str) -> set[Name]:
+        """The tables that a query reads in the end, through views and macros, as far as these can be read."""
+        found: set[Name] = set()
+        unread = [(self.schema, query)]
+        while unread:
+            schema, sql = unread.pop()
+            try:
+                names = {*tables_read(sql), *functions_called(sql)}
+            except SummaryError:
+                if sql == query:
+                    raise
+                continue  # a view that only DuckDB can read; its author is not the one to be told
+            for name in names:
+                near = resolved(name, schema)
+                full = near if (self.name.lower(), *near) in self.kinds else self.resolved(name)
+                if full not in found:
+                    found.add(full)
+                    unread += self._definitions.get(full, ())
+        return found
+
+    @cached_property
+    def _definitions(self) -> dict[Name, list[tuple[str, str]]]:
+        """The queries of views and macros, each with the schema in which it looks for tables."""
+        found: dict[Name, list[tuple[str, str]]] = {}
+        for schema, name, sql in self._all("SELECT schema_name, view_name, sql FROM duckdb_views() WHERE NOT internal"):
+            found.setdefault(resolved((schema, name)), []).append((schema, view_query(sql)))
+        macros = self._all(
+            "SELECT function_name, function_type, macro_definition FROM duckdb_functions()"
+            " WHERE NOT internal AND macro_definition IS NOT NULL"
+        )
+        for name, kind, definition in macros:
+            query = definition if kind == "table_macro" else f"SELECT {definition}"
+            found.setdefault(self.resolved((f"{name}()",)), []).append((self.schema, query))
+        return found
 
     def losses(self, summary: str) -> list[str]:
         """What a table has that would not survive being dropped and built anew."""

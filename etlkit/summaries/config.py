@@ -19,8 +19,9 @@ A check is the name of one of `etlkit.warehouse.checks` with its arguments: one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +29,18 @@ from etlkit.errors import SummaryError, nearest
 from etlkit.warehouse import checks
 from etlkit.warehouse.checks import Check
 
-CHECKS = {
-    function.__name__: function
-    for function in (
-        checks.row_count,
-        checks.unique,
-        checks.not_null,
-        checks.every,
-        checks.no_rows,
-        checks.is_true,
-    )
+CHECKS: dict[str, tuple[Callable[..., Check], type]] = {
+    "row_count": (checks.row_count, int),
+    "unique": (checks.unique, str),
+    "not_null": (checks.not_null, str),
+    "every": (checks.every, str),
+    "no_rows": (checks.no_rows, str),
+    "is_true": (checks.is_true, str),
 }
-"""The checks that YAML can name."""
+"""The checks that YAML can name, and the type of their arguments."""
+
+
+KINDS = {int: "whole numbers", str: "texts"}
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,26 @@ class Summary:
     reads: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        for name in ("key", "reads"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         for name, value in (("name", self.name), ("sql", self.sql)):
             if not isinstance(value, str) or not value.strip():
-                raise SummaryError(f"a summary needs a {name} that is a text, not {value!r}", summary=str(self.name))
-        for check in (*self.output_checks, *(each for some in self.input_checks.values() for each in some)):
+                raise SummaryError(f"a summary needs a {name} that is a text, not {value!r}")
+        if not isinstance(self.doc, str | None):
+            raise self.refused(f"doc is a text, not {self.doc!r}")
+        for field_name, kind in (("key", "column"), ("reads", "table")):
+            object.__setattr__(self, field_name, self._names(field_name, kind))
+        for table in self.input_checks:
+            if not isinstance(table, str):
+                raise self.refused(f"input_checks are by the name of a table, not {table!r}")
+        for check in (*chain.from_iterable(self.input_checks.values()), *self.output_checks):
             if not isinstance(check, Check):
                 raise self.refused(f"{check!r} is not a check; see etlkit.warehouse.checks")
+
+    def _names(self, field_name: str, kind: str) -> tuple[str, ...]:
+        given = getattr(self, field_name)
+        names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list | tuple) else (given,)
+        if not all(isinstance(name, str) for name in names):
+            raise self.refused(f"{field_name} is a {kind} or a list of them, not {given!r}")
+        return names
 
     def refused(self, reason: str) -> SummaryError:
         """An error about this summary, in one line."""
@@ -110,9 +122,10 @@ def _from_yaml(path: Path) -> list[Any]:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SummaryError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise SummaryError(f"{path}{line}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise SummaryError(f"{path}{f', line {mark.line + 1}' if mark else ''}: {reason}") from None
     if not isinstance(entries, list):
         raise SummaryError(f"{path} is not a list of summaries; begin each with: - name: ...")
     return entries
@@ -153,9 +166,12 @@ def _check(entry: Any, summary: str) -> Check:
     if name not in CHECKS:
         hint = nearest(str(name), list(CHECKS)) or f"; there are {', '.join(CHECKS)}"
         raise SummaryError(f"summary {summary!r}: there is no check {name!r}{hint}")
+    check, kind = CHECKS[name]
+    named = arguments if isinstance(arguments, Mapping) else {}
+    values = [] if named else arguments if isinstance(arguments, list) else [arguments]
+    if not all(type(value) is kind for value in (*values, *named.values())):
+        raise SummaryError(f"summary {summary!r}: {name} does not take {arguments!r}; give it {KINDS[kind]}")
     try:
-        if isinstance(arguments, Mapping):
-            return CHECKS[name](**arguments)
-        return CHECKS[name](*(arguments if isinstance(arguments, list) else [arguments]))
-    except (TypeError, ValueError, AttributeError) as error:
+        return check(*values, **named)
+    except TypeError as error:  # too many, too few, or one of another name
         raise SummaryError(f"summary {summary!r}: {name} does not take {arguments!r}: {error}") from None

@@ -57,6 +57,27 @@ def parsed(sql: str) -> exp.Expr:
     return statements[0]
 
 
+def functions_called(sql: str) -> list[Name]:
+    """The functions that a query calls and that SQL itself does not have: they may be macros.
+
+    >>> functions_called("SELECT max(fahrenheit(tmin)) FROM coldest_of(2013)")
+    [('coldest_of()',), ('fahrenheit()',)]
+    """
+    from sqlglot import exp
+
+    return sorted({(f"{function.name}()",) for function in parsed(sql).find_all(exp.Anonymous)})
+
+
+def view_query(sql: str) -> str:
+    """The query in a CREATE VIEW; nothing if it cannot be read."""
+    import sqlglot
+
+    try:
+        return sqlglot.parse_one(sql, dialect=DIALECT).expression.sql(dialect=DIALECT)
+    except sqlglot.errors.SqlglotError:
+        return ""
+
+
 def _is_defined(table: exp.Table) -> bool:
     """Whether a name in a query is defined by a WITH around it, rather than a table's."""
     from sqlglot import exp
