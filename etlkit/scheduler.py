@@ -73,10 +73,18 @@ class ScheduledDag:
         self.last_interval: DataInterval | None = None
         self.runs: dict[int, ActiveRun] = {}
 
-    def fits(self, task: TaskRow) -> bool:
-        """Whether a task instance is one that the DAG has, as it is now."""
-        now = self.dag.task_dict.get(task.task_id)
-        return now is not None and (task.map_index < 0 or now.expansion is not None)
+    def fitting(self, tasks: Iterable[TaskRow]) -> set[int]:
+        """The ids of the task instances that the DAG has, as it is now.
+
+        A mapped task has those with a map index, or none and the one that stands for all.
+        """
+        now, expanded = self.dag.task_dict, {task.task_id for task in tasks if task.map_index >= 0}
+        return {
+            task.id
+            for task in tasks
+            if task.task_id in now
+            and (task.map_index >= 0) == (task.task_id in expanded and now[task.task_id].expansion is not None)
+        }
 
     @cached_property
     def minds_the_past(self) -> bool:
@@ -315,11 +323,13 @@ class Scheduler:
     def tick(self) -> bool:
         """One pass at the clock's present instant; True if anything changed, so that another pass may change more."""
         now = self.clock.now()
-        if self.store.changed_elsewhere() or self._stale:
+        has_work = not self._stale and self._has_work(now)
+        if not has_work and (self.store.changed_elsewhere() or self._stale):  # a pass looks for itself
             self._reload(now)
+            has_work = self._has_work(now)
         changes = self._changes
         try:
-            for work in self._pass(now) if self._has_work(now) else ():
+            for work in self._pass(now) if has_work else ():
                 self.executor.submit(work)
             self._publish(now)
             for result in self.executor.poll():
@@ -347,7 +357,7 @@ class Scheduler:
         """The six steps, as one transaction; the attempts to submit once it is committed."""
         try:
             with self.store.transaction():
-                if self.store.changed_elsewhere():  # while this waited for its turn to write
+                if self.store.changed_elsewhere():  # before this had its turn to write
                     raise Conflict("somebody else changed the database")
                 self._create_due_runs(now)
                 if self._startable:
@@ -492,25 +502,26 @@ class Scheduler:
             task.task_id for task in tasks if task.map_index < 0
         } == entry.dag.task_dict.keys() and REMOVED not in states:
             return tasks
-        fitting = [task for task in tasks if entry.fits(task)]
-        known = {task.task_id for task in fitting}
+        fitting = entry.fitting(tasks)
+        known = {task.task_id for task in tasks if task.id in fitting}
         missing = [] if known == entry.dag.task_dict.keys() else task_rows(entry.dag, row)
         missing = [new for new in missing if new["task_id"] not in known]
-        living = {task.task_id for task in tasks if task.state != REMOVED}
-        paths = {task.id: path for task in tasks if (path := self._edited(entry, task, living))}
+        living = {task.task_id for task in tasks if task.id in fitting and task.state != REMOVED}
+        paths = {task.id: path for task in tasks if (path := self._edited(task, task.id in fitting, living))}
         if missing or paths:
             self.store.create_task_instances(row.id, missing)
             self.store.set_task_states(paths, now)
             tasks = self.store.task_instances(row.id)
-        return [task for task in tasks if entry.fits(task)]
+            fitting = entry.fitting(tasks)
+        return [task for task in tasks if task.id in fitting]
 
     @staticmethod
-    def _edited(entry: ScheduledDag, task: TaskRow, living: Container[str]) -> tuple[str | None, ...]:
+    def _edited(task: TaskRow, fits: bool, living: Container[str]) -> tuple[str | None, ...]:
         """The states that a task instance goes through because its task left the DAG, or came back.
 
         An instance of a mapped task that has others left was one too many, and does not come back.
         """
-        if (task.state == REMOVED) != entry.fits(task) or (task.state == REMOVED and task.task_id in living):
+        if (task.state == REMOVED) != fits or (task.state == REMOVED and task.task_id in living):
             return ()
         if task.state == REMOVED:
             return REMOVED, None

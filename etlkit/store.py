@@ -546,15 +546,17 @@ class Store:
         """Give a mapped task further instances: dicts as above. The one without a map index, if there is one, becomes
         the first. All instances it has then, by map index."""
         task = {"run_pk": run_pk, "task_id": task_id}
-        became = self.run_sql(
-            """UPDATE task_instance SET map_index = 0
-               WHERE dag_run_id = :run_pk AND task_id = :task_id AND map_index = -1""",
-            task,
-        ).rowcount
-        self.create_task_instances(run_pk, [row for row in rows if not (became and row["map_index"] == 0)])
+        if rows[0]["map_index"] == 0:
+            changed = self.run_sql(
+                """UPDATE task_instance SET map_index = 0
+                   WHERE dag_run_id = :run_pk AND task_id = :task_id AND map_index = -1""",
+                task,
+            )
+            rows = rows[changed.rowcount :]
+        self.create_task_instances(run_pk, rows)
         found = self.run_sql(
-            f"""SELECT {TASK_COLUMNS} FROM task_instance WHERE dag_run_id = :run_pk AND task_id = :task_id
-                ORDER BY map_index""",
+            f"""SELECT {TASK_COLUMNS} FROM task_instance
+                WHERE dag_run_id = :run_pk AND task_id = :task_id AND map_index >= 0 ORDER BY map_index""",
             task,
         ).fetchall()
         return [_task_row(row) for row in found]
