@@ -691,7 +691,7 @@ class DAG(metaclass=CheckedArguments):
     says whether intervals that passed before the DAG was switched on are run. `max_active_runs` bounds how many of its
     runs are active at once and `max_active_tasks` how many tasks of one run; a run longer than `dagrun_timeout` fails.
     `default_args` are arguments for its tasks; a DAG's own argument put there is not applied, and a warning says so.
-    `fail_fast` fails the whole run at the first failed task.
+    `fail_fast` ends all other tasks at the first failed one; as ever the leaves make the state of the run.
 
     `params` are values that a run's conf may change: see `etlkit.params`. The templates of its tasks find files beside
     the DAG file and in the folders of `template_searchpath`, and have `user_defined_macros` and `user_defined_filters`;
