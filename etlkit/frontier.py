@@ -76,6 +76,8 @@ class TaskIndex:
         self.upstream = [tuple([where[t] for t in dag.graph.pred[task_id]]) for task_id in self.ids]
         self.downstream = [tuple([where[t] for t in dag.graph.succ[task_id]]) for task_id in self.ids]
         self.rules = [TRIGGER_RULES[task.trigger_rule] for task in self.tasks]
+        weights = priority_weights(dag)
+        self.weights = [weights[task_id] for task_id in self.ids]
         self.setups = self._setups()
         self.limited = [
             task.max_active_tis_per_dag is not None or task.max_active_tis_per_dagrun is not None for task in self.tasks
@@ -114,12 +116,6 @@ class TaskIndex:
     def instances_of(self, i: int) -> Sequence[int]:
         """The positions at which the task at position `i` has states: its own, or its instances' if it is expanded."""
         return self.instances.get(i) or (i,)
-
-    @cached_property
-    def weights(self) -> list[int]:
-        """Each task's total priority weight; worked out when slots are first contended for."""
-        weights = priority_weights(self.dag)
-        return [weights[task_id] for task_id in self.ids]
 
     @cached_property
     def deciding(self) -> list[int]:
