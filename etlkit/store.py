@@ -259,8 +259,10 @@ class Store:
 
     def _notices(self) -> int:
         """How often other connections to a PostgreSQL have announced a change; 1 when it is first asked."""
-        if self._announced:
-            self.run_sql("SELECT 1")  # the server sends what it has to say before its answer is complete
+        if self._transaction.open:
+            pass  # the server says nothing before it ends
+        elif self._announced:
+            self.run_sql("SELECT 1")  # what the server has to say comes before the end of its answer
         else:
             self.run_sql("LISTEN etlkit")
             self.cursor.connection.add_notify_handler(self._hear)
