@@ -39,7 +39,7 @@ class Slots:
         self.used: dict[str, int] = defaultdict(int)
         self.active = 0
         self._lines: dict[tuple[str, int], list[Place]] = defaultdict(list)
-        self._aside: dict[Hashable, list[Place]] = defaultdict(list)
+        self._aside: dict[Hashable, dict[tuple[str, int], list[Place]]] = {}
         self._active_per_task: dict[Hashable, int] = defaultdict(int)
 
     def join(self, run: ActiveRun, position: int) -> None:
@@ -47,8 +47,7 @@ class Slots:
         self._line_up(Place(-run.index.weights[position], run.row.run_after, run.row.id, position, run))
 
     def _line_up(self, place: Place) -> None:
-        task = place.run.index.tasks[place.position]
-        heapq.heappush(self._lines[task.pool, task.pool_slots], place)
+        heapq.heappush(self._lines[line_of(place)], place)
 
     def any_free(self) -> bool:
         """Whether some line moves, as far as its pool says."""
@@ -65,7 +64,7 @@ class Slots:
             run, position = place.run, place.position
             if run.frontier.states[position] == SCHEDULED:  # it was not cleared or skipped while it stood in line
                 if limit := self._limit_reached(run, position):
-                    heapq.heappush(self._aside[limit], place)
+                    heapq.heappush(self._aside.setdefault(limit, {}).setdefault(line_of(place), []), place)
                 else:
                     most -= 1
                     self.hold(run, position)
@@ -91,14 +90,17 @@ class Slots:
         return next((key for key, most in limits if self._active_per_task[key] >= most), None)
 
     def _call_back(self, run: ActiveRun, position: int) -> None:
-        """A task left its place or its slot: of those aside for the same limits the first may be next."""
+        """A task left its place or its slot: of those aside for the same limits, the first of each line may be next."""
         task_id = run.index.tasks[position].task_id
         for limit in (run.row.id, (run.row.dag_id, task_id), (run.row.id, task_id)):
-            waiting = self._aside.get(limit)
-            if waiting and self._limit_reached(waiting[0].run, waiting[0].position) != limit:
-                self._line_up(heapq.heappop(waiting))
-                if not waiting:
-                    del self._aside[limit]
+            lines = self._aside.get(limit, {})
+            for line, waiting in list(lines.items()):
+                if self._limit_reached(waiting[0].run, waiting[0].position) != limit:
+                    self._line_up(heapq.heappop(waiting))
+                    if not waiting:
+                        del lines[line]
+            if limit in self._aside and not lines:
+                del self._aside[limit]
 
     def hold(self, run: ActiveRun, position: int) -> None:
         """Count the task as active."""
@@ -118,6 +120,12 @@ class Slots:
         if run.index.limited[position]:
             for key, _ in limits_of_task(run, task):
                 self._active_per_task[key] += change
+
+
+def line_of(place: Place) -> tuple[str, int]:
+    """The line that a place is in: that of its pool, of those who need as many slots."""
+    task = place.run.index.tasks[place.position]
+    return task.pool, task.pool_slots
 
 
 def limits_of_task(run: ActiveRun, task: BaseOperator) -> Sequence[tuple[Hashable, int]]:
