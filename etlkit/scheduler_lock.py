@@ -160,9 +160,12 @@ class ServerLock:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if not self.store.cursor.connection.closed:
+        try:
             self._sign("etlkit")
             self.store.run_sql(f"SELECT pg_advisory_unlock{LOCK_ID}")
+        except MetadataError:
+            if not self.store.cursor.connection.closed:
+                raise  # else the connection is lost, and the lock with it
 
     def _sign(self, name: str) -> None:
         """What PostgreSQL shows as the name of this connection: at most 63 bytes of it."""

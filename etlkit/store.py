@@ -173,6 +173,8 @@ class Store:
         if self._connection.closed:
             return
         self.cursor.close()
+        if not self.is_sqlite and self.cursor.connection.closed:
+            self._connection.invalidate()  # lost: there is nothing to give back
         self._connection.close()
         self.engine.dispose()
 
