@@ -3,7 +3,6 @@
 Transactions, transitions one by one, attempts that hold what they run, instants, and several who write.
 """
 
-import itertools
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -111,24 +110,26 @@ def test_nothing_of_a_transaction_is_seen_from_outside_before_it_ends(open_store
 TASK_STATES = [None, *TaskInstanceState]
 
 
-@pytest.mark.parametrize(("old", "new"), list(itertools.product(TASK_STATES, TASK_STATES)))
-def test_task_transitions_one_by_one(store, old, new):
+@pytest.mark.parametrize("old", TASK_STATES)
+def test_task_transitions_one_by_one(store, old):
     _, tasks = add_run(store)
-    put(store, tasks["a"], old)
-    allowed = new in TASK_TRANSITIONS[old]
-    with nullcontext() if allowed else pytest.raises(StateError), store.transaction():
-        store.set_task_states({tasks["a"].id: (old, new)}, NOW)
-    assert store.task_instance(tasks["a"].id).state == (new if allowed else old)
+    for new in TASK_STATES:
+        put(store, tasks["a"], old)
+        allowed = new in TASK_TRANSITIONS[old]
+        with nullcontext() if allowed else pytest.raises(StateError), store.transaction():
+            store.set_task_states({tasks["a"].id: (old, new)}, NOW)
+        assert store.task_instance(tasks["a"].id).state == (new if allowed else old)
 
 
-@pytest.mark.parametrize(("old", "new"), list(itertools.product(DagRunState, DagRunState)))
-def test_run_transitions_one_by_one(store, old, new):
+@pytest.mark.parametrize("old", DagRunState)
+def test_run_transitions_one_by_one(store, old):
     run, _ = add_run(store)
-    store.run_sql("UPDATE dag_run SET state = :state", {"state": old})
-    allowed = new in RUN_TRANSITIONS[old]
-    with nullcontext() if allowed else pytest.raises(StateError), store.transaction():
-        store.set_run_state(run.id, old, new, NOW)
-    assert store.run("d", run.run_id).state == (new if allowed else old)
+    for new in DagRunState:
+        store.run_sql("UPDATE dag_run SET state = :state", {"state": old})
+        allowed = new in RUN_TRANSITIONS[old]
+        with nullcontext() if allowed else pytest.raises(StateError), store.transaction():
+            store.set_run_state(run.id, old, new, NOW)
+        assert store.run("d", run.run_id).state == (new if allowed else old)
 
 
 def test_a_change_from_a_state_that_it_has_no_more_is_a_conflict_and_undoes_the_rest(store):
