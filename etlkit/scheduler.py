@@ -799,6 +799,7 @@ class Scheduler:
         self._events, self._finished = events, finished
         self._stale = True  # until everything was read
         with self.store.transaction():
+            self.store.changed_elsewhere()  # what was changed while this waited for its turn is read now
             self._read_settings()
             for run in self.store.open_runs():
                 if run.dag_id not in self.dags:
