@@ -324,7 +324,8 @@ class Scheduler:
         """One pass at the clock's present instant; True if anything changed, so that another pass may change more."""
         now = self.clock.now()
         has_work = not self._stale and self._has_work(now)
-        if not has_work and (self.store.changed_elsewhere() or self._stale):  # a pass looks for itself
+        looks_itself = has_work and self.store.exclusive  # in its transaction, where what it sees holds
+        if not looks_itself and (self.store.changed_elsewhere() or self._stale):
             self._reload(now)
             has_work = self._has_work(now)
         changes = self._changes
@@ -357,7 +358,7 @@ class Scheduler:
         """The six steps, as one transaction; the attempts to submit once it is committed."""
         try:
             with self.store.transaction():
-                if self.store.changed_elsewhere():  # before this had its turn to write
+                if self.store.exclusive and self.store.changed_elsewhere():  # before this had its turn to write
                     raise Conflict("somebody else changed the database")
                 self._create_due_runs(now)
                 if self._startable:

@@ -144,6 +144,8 @@ class Store:
         self.dialect = self.engine.dialect
         self.is_sqlite = self.dialect.name == "sqlite"
         self.in_memory = self.is_sqlite and not self.url.database
+        self.exclusive = self.is_sqlite
+        """Whether a transaction keeps all others from writing; else they may, and statements notice (Conflict)."""
         self._statements: dict[str, str] = {}
         self._transaction = _Transaction(self)
         self._generation = 0
