@@ -327,12 +327,16 @@ def xcoms_of(task: BaseOperator, outcome: Outcome) -> dict[str, str]:
 
 
 def run_callbacks(callbacks: Sequence[Callback], context: Mapping[str, Any]) -> None:
-    """Call each with the context; one that fails is logged and changes nothing."""
-    for callback in callbacks:
-        try:
-            callback(context)
-        except (Exception, SystemExit):
-            log.exception("callback %s failed; the task's state stays", getattr(callback, "__name__", callback))
+    """Call each with the context, which is the current one meanwhile; one that fails is logged and changes nothing."""
+    token = current_context.set(context)
+    try:
+        for callback in callbacks:
+            try:
+                callback(context)
+            except (Exception, SystemExit):
+                log.exception("callback %s failed; the task's state stays", getattr(callback, "__name__", callback))
+    finally:
+        current_context.reset(token)
 
 
 def time_out(task: BaseOperator) -> AirflowTaskTimeout:

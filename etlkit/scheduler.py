@@ -401,6 +401,7 @@ class Scheduler:
                 context = {
                     **row._asdict(),
                     **lookups(self.store),
+                    "store": self.store,
                     "dag": run.dag,
                     "dag_run": DagRun(row),
                     "reason": reason,

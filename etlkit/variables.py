@@ -233,7 +233,7 @@ def store_in_use() -> Iterator[Store]:
     """The metadata database that code means which names none: that of the running task, or else the configured one."""
     context = current_context.get()
     if context is not None:
-        yield context["ti"].store
+        yield context["ti"].store if "ti" in context else context["store"]  # the latter in callbacks of a whole run
         return
     url = conf.get("database", "sql_alchemy_conn")
     if url.startswith(f"sqlite:///{conf.current.home}"):
