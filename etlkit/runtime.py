@@ -397,6 +397,8 @@ def one_line(error: BaseException) -> str:
         message = " ".join(masker.mask(str(error)).split())
     except Exception:  # the exception's own __str__ is broken
         message = "(it cannot say what)"
+    # No database takes half a character, and PostgreSQL no NUL.
+    message = message.encode(errors="backslashreplace").decode().replace("\0", "\\0")
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
