@@ -82,6 +82,17 @@ def test_a_backfill_a_pause_and_a_clear(world):
     assert [world.tries(run)["load"] for run in world.runs()] == [2, 1, 1, 1, 1, 1]
 
 
+def test_an_error_that_no_database_can_spell_ends_its_task_alone(url):
+    world = World(make_dag(tasks=[Do("odd", OSError("a\0b \udc80 c")), Do("plain")]), url=url)
+    world.trigger()
+    world.run_until(START + DAY)
+    assert {task_id: (task.state, task.error) for task_id, task in world.tasks().items()} == {
+        "odd": ("failed", r"OSError: a\0b \udc80 c"),
+        "plain": ("success", None),
+    }
+    world.store.close()
+
+
 # --- killed -----------------------------------------------------------------------------------------------------------
 
 
