@@ -155,6 +155,11 @@ def check_version(version: str, connection: sa.Connection) -> None:
             f"{name}: its tables have version {version}, this etlkit needs {models.SCHEMA_VERSION}; "
             "bring them up to date: etlkit db migrate"
         )
+    check_not_newer(version, name)
+
+
+def check_not_newer(version: str, name: str) -> None:
+    """MetadataError if tables of this version are from a later etlkit."""
     if version > models.SCHEMA_VERSION:
         raise MetadataError(
             f"{name}: its tables have version {version}, this etlkit knows up to {models.SCHEMA_VERSION}; "

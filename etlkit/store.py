@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from etlkit.database import Conflict, create_tables, explained, make_engine, parse_url, shown
+from etlkit.database import Conflict, create_tables, explained, make_engine, parse_url, shown, tables_version
 from etlkit.errors import MetadataError, StateError
 from etlkit.states import (
     FAILED,
@@ -135,10 +135,10 @@ class Store:
 
     Creates the tables when there are none. MetadataError, in one line, if the file is not a database, read-only, held
     by another process, from another version of etlkit, or on a full disk; or if the server cannot be reached, does not
-    know the user or the database, or goes away.
+    know the user or the database, or goes away. Without `tables` they are left as they are, whatever they are.
     """
 
-    def __init__(self, url: str = "sqlite://") -> None:
+    def __init__(self, url: str = "sqlite://", *, tables: bool = True) -> None:
         self.url = parse_url(url)
         self.engine = make_engine(self.url)
         self.dialect = self.engine.dialect
@@ -160,7 +160,8 @@ class Store:
                 undo.callback(self.engine.dispose)
                 self._connection = undo.enter_context(self.engine.connect())
                 self.cursor = self._connection.connection.cursor()
-                create_tables(self._connection)
+                if tables:
+                    create_tables(self._connection)
                 undo.pop_all()
         except self._errors as error:
             raise explained(error, self.name) from error
@@ -169,6 +170,10 @@ class Store:
     def name(self) -> str:
         """The database as it may be shown: without a password."""
         return shown(self.url)
+
+    def version(self) -> str | None:
+        """Which version the tables have; None if there are none."""
+        return tables_version(self._connection)
 
     def close(self) -> None:
         """Give the connection back; closing twice is harmless."""
