@@ -85,6 +85,20 @@ class LogStore:
         return len(old)
 
 
+    def delete_run(self, dag_id: str, run_id: str, *, dry_run: bool = False) -> int:
+        """Delete the logs of all tries of a run; how many there were. A `dry_run` only counts them."""
+        if self.folder is None:
+            keys = [key for key in self._memory if (key.dag_id, key.run_id) == (dag_id, run_id)]
+            for key in keys if not dry_run else ():
+                del self._memory[key]
+            return len(keys)
+        folder = self.folder / LogKey(dag_id, run_id, "", -1, 0).path().parents[1]
+        count = sum(1 for _ in folder.rglob("attempt=*.log"))
+        if count and not dry_run:
+            shutil.rmtree(folder)
+        return count
+
+
 class TryLog:
     """The log of one try while it runs; collects `print` and `logging` of whatever runs inside its `with` block."""
 

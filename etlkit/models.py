@@ -218,5 +218,6 @@ decision = sa.Table(
     sa.Column("new", TEXT),
     sa.Column("reason", TEXT),
 )
+sa.Index("idx_decision_run", decision.c.dag_id, decision.c.run_id)
 
 alembic_version = sa.Table("alembic_version", metadata, sa.Column("version_num", TEXT, primary_key=True))

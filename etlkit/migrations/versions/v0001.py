@@ -89,6 +89,7 @@ def upgrade() -> None:
         sa.Column("reason", TEXT, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_decision")),
     )
+    op.create_index("idx_decision_run", "decision", ["dag_id", "run_id"], unique=False)
     op.create_table(
         "import_error",
         sa.Column("filename", TEXT, nullable=False),
