@@ -84,7 +84,6 @@ class LogStore:
                 shutil.rmtree(folder)
         return len(old)
 
-
     def delete_run(self, dag_id: str, run_id: str, *, dry_run: bool = False) -> int:
         """Delete the logs of all tries of a run; how many there were. A `dry_run` only counts them."""
         if self.folder is None:

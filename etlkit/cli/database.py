@@ -15,6 +15,7 @@ from etlkit.errors import EtlkitError, MetadataError
 
 if TYPE_CHECKING:
     from etlkit.dag import DAG
+    from etlkit.migrations import Versions
     from etlkit.store import RunRow, Store
     from etlkit.timetables import DataInterval
 
@@ -47,12 +48,24 @@ def open_store() -> Store:
     """
     from etlkit.store import Store
 
-    file = sqlite_file()
-    if file is not None and file.parent == conf.current.home:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    _make_home()
     store = Store(database_url())
     click.get_current_context().call_on_close(store.close)
     return store
+
+
+def _make_home() -> None:
+    file = sqlite_file()
+    if file is not None and file.parent == conf.current.home:
+        file.parent.mkdir(parents=True, exist_ok=True)
+
+
+def migrated() -> Versions:
+    """The versions of the tables before and after they were brought up to date, or created."""
+    from etlkit.migrations import migrate
+
+    _make_home()
+    return migrate(database_url())
 
 
 def is_there() -> bool:
@@ -63,9 +76,14 @@ def is_there() -> bool:
 
 def existing_store() -> Store:
     """The configured metadata database; MetadataError if it is a SQLite file that is not there yet."""
+    must_be_there()
+    return open_store()
+
+
+def must_be_there() -> None:
+    """MetadataError if the metadata database is a SQLite file that is not there yet."""
     if not is_there():
         raise MetadataError(f"there is no metadata database {sqlite_file()} yet; create it: etlkit db init")
-    return open_store()
 
 
 def paused_flags() -> dict[str, bool]:
@@ -120,13 +138,6 @@ def _runs_at(runs: list[RunRow], date: str) -> list[RunRow]:
     dated = [(row.logical_date, row) for row in runs if row.logical_date]
     exact = [row for at, row in dated if at == moment]
     return exact or [row for at, row in dated if moment.time() == time() and at.date() == moment.date()]
-
-
-def check_integrity(store: Store) -> None:
-    """MetadataError if SQLite finds its file damaged."""
-    found = store.run_sql("PRAGMA quick_check").fetchone()[0] if store.is_sqlite else "ok"
-    if found != "ok":
-        raise MetadataError(f"metadata database {store.name} is damaged ({found}); restore a backup, or move it away")
 
 
 def empty(store: Store) -> None:

@@ -1,0 +1,116 @@
+"""What keeps a metadata database in good health: a look at it, and the removal of what is old.
+
+>>> store = Store("sqlite://")
+>>> health(store).integrity
+'ok'
+>>> from datetime import UTC
+>>> clean(store, datetime(2013, 1, 1, tzinfo=UTC)).total()
+0
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from etlkit.logs import LogStore
+from etlkit.scheduler_lock import scheduled_by
+from etlkit.store import Store
+
+BATCH = 200
+"""How many runs are deleted in one transaction: between two of them others have their turn."""
+
+
+class Health(NamedTuple):
+    """What a metadata database says of itself; `integrity` is "ok" or what SQLite found damaged."""
+
+    database: str
+    version: str
+    integrity: str
+    dags: int
+    runs: int
+    scheduler: str | None
+    """Which process schedules it now; None if none does."""
+
+
+def health(store: Store) -> Health:
+    """Ask a metadata database how it is; a SQLite file is read whole."""
+    dags, runs = (store.run_sql(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("dag", "dag_run"))
+    return Health(store.name, store.version() or "none", _integrity(store), dags, runs, scheduled_by(store))
+
+
+def _integrity(store: Store) -> str:
+    if not store.is_sqlite:
+        return "ok"  # the server checks its files by itself
+    found = store.run_sql("PRAGMA integrity_check").fetchone()[0]
+    lost = store.run_sql("PRAGMA foreign_key_check").fetchone()
+    return f"rows of {lost[0]} refer to nothing" if found == "ok" and lost else found
+
+
+# --- what is old ------------------------------------------------------------------------------------------------------
+
+OLD_RUNS = """
+SELECT id, dag_id, run_id FROM dag_run
+WHERE id > :last AND state IN ('success', 'failed') AND end_date < :before AND (:dag_id = '' OR dag_id = :dag_id)
+  AND NOT EXISTS (SELECT 1 FROM backfill WHERE backfill.id = dag_run.backfill_id AND completed_at IS NULL)
+  AND id NOT IN (SELECT id FROM (
+      SELECT id, ROW_NUMBER() OVER (PARTITION BY dag_id ORDER BY logical_date DESC) AS place FROM dag_run
+      WHERE logical_date IS NOT NULL AND (run_type = 'scheduled' OR substr(run_id, 1, 11) = 'scheduled__')
+  ) AS newest WHERE place = 1)
+ORDER BY id LIMIT :batch
+"""
+
+OLD_BACKFILLS = """
+completed_at < :before AND (:dag_id = '' OR dag_id = :dag_id)
+AND NOT EXISTS (SELECT 1 FROM dag_run WHERE dag_run.backfill_id = backfill.id
+                AND (state IN ('queued', 'running') OR end_date >= :before))
+"""
+
+OF_A_RUN: Mapping[str, str] = {
+    "xcom": "dag_run_id = :id",
+    "task_instance_history": "task_instance_id IN (SELECT id FROM task_instance WHERE dag_run_id = :id)",
+    "task_instance": "dag_run_id = :id",
+    "decision": "dag_id = :dag_id AND run_id = :run_id",
+    "dag_run": "id = :id",
+}
+"""Where the rows of one run are, in the order in which they can be deleted."""
+
+
+def clean(
+    store: Store, before: datetime, *, dag_id: str = "", logs: LogStore | None = None, dry_run: bool = False
+) -> Counter[str]:
+    """Delete the runs that finished before an instant, of one DAG or of all, with everything of theirs.
+
+    Returns how many rows of each table, and logs, were deleted; or would be, in a `dry_run`. The newest scheduled run
+    of each DAG stays, however old: the schedule goes on from it. So do the runs of a backfill that is not complete. It
+    is done in batches, so that a scheduler has its turn meanwhile; what was interrupted can be repeated.
+    """
+    values = {"before": before, "dag_id": dag_id}
+    with store.transaction():
+        removed = Counter(backfill=_remove(store, "backfill", OLD_BACKFILLS, [values], dry_run))
+    last = 0
+    while runs := _clean_batch(store, {**values, "last": last, "batch": BATCH}, removed, dry_run):
+        for run in runs if logs is not None else ():
+            removed["logs"] += logs.delete_run(run["dag_id"], run["run_id"], dry_run=dry_run)  # type: ignore[union-attr]
+        last = runs[-1]["id"]
+    return removed
+
+
+def _clean_batch(store: Store, values: Mapping[str, Any], removed: Counter[str], dry_run: bool) -> list[dict[str, Any]]:
+    """Delete the next few old runs, as one transaction, and count; which ones they were."""
+    with store.transaction():
+        # While they are looked at, nobody may clear one of them: it would be old no more.
+        sql = OLD_RUNS if store.exclusive else f"{OLD_RUNS} FOR UPDATE"
+        runs = [{"id": pk, "dag_id": dag, "run_id": run} for pk, dag, run in store.run_sql(sql, values).fetchall()]
+        for table, where in OF_A_RUN.items():
+            removed[table] += _remove(store, table, where, runs, dry_run)
+    return runs
+
+
+def _remove(store: Store, table: str, where: str, rows: Sequence[Mapping[str, Any]], dry_run: bool) -> int:
+    """Delete, or only count, the rows of a table that belong to `rows`."""
+    if dry_run:
+        return sum(store.run_sql(f"SELECT COUNT(*) FROM {table} WHERE {where}", row).fetchone()[0] for row in rows)
+    return store.run_many(f"DELETE FROM {table} WHERE {where}", rows)
