@@ -46,7 +46,7 @@ from etlkit.runtime import DagRun, TaskRunner
 from etlkit.scheduler import Scheduler
 from etlkit.scheduler_lock import scheduling
 from etlkit.store import RunRow, Store
-from etlkit.timetables import DataInterval, as_utc
+from etlkit.timetables import as_utc
 
 if TYPE_CHECKING:
     import duckdb
@@ -541,7 +541,7 @@ class Lab:
 
     def _next_run(self, dag: DAG) -> str:
         last = self.store.last_scheduled_run(dag.dag_id)
-        interval = DataInterval(last.data_interval_start, last.data_interval_end) if last else None  # type: ignore[arg-type]
+        interval = last.data_interval if last else None
         restriction = dag.restriction(self.now)
         info = dag.timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)
         return clock_text(info.run_after) if info else "none"

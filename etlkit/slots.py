@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from etlkit.states import SCHEDULED
 
 if TYPE_CHECKING:
+    from etlkit.active_runs import ActiveRun
     from etlkit.dag import BaseOperator
-    from etlkit.scheduler import ActiveRun
 
 
 class Place(NamedTuple):

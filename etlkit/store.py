@@ -40,6 +40,7 @@ from etlkit.states import (
     check_path,
     check_transition,
 )
+from etlkit.timetables import DataInterval
 
 LOST = "its process died, or was killed"
 """The error of an attempt that never said how it ended."""
@@ -62,6 +63,13 @@ class RunRow(NamedTuple):
     end_date: datetime | None
     conf: dict[str, Any]
     backfill_id: int | None
+
+    @property
+    def data_interval(self) -> DataInterval | None:
+        """The stretch of time whose data the run loads; None for a run without one."""
+        if self.data_interval_start is None or self.data_interval_end is None:
+            return None
+        return DataInterval(self.data_interval_start, self.data_interval_end)
 
 
 class TaskRow(NamedTuple):

@@ -451,6 +451,8 @@ class Timetable:
     """Whether the scheduler may ever create a run; not so for None."""
     active_runs_limit: int | None = None
     """The most `max_active_runs` that a DAG on this timetable may have, None for any."""
+    starts_at_once: bool = False
+    """Whether the next run is due as soon as one has ended."""
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
@@ -555,6 +557,7 @@ class ContinuousTimetable(_Aperiodic):
 
     description = "again and again, one run at a time"
     active_runs_limit = 1
+    starts_at_once = True
 
     @property
     def summary(self) -> str:

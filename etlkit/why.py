@@ -47,7 +47,7 @@ from etlkit.states import (
     UPSTREAM_FAILED,
 )
 from etlkit.store import LOST, BackfillRow, RunRow, SlotHolder, Store, TaskRow
-from etlkit.timetables import ContinuousTimetable, DagRunInfo, DataInterval, TimeRestriction, as_utc
+from etlkit.timetables import DagRunInfo, DataInterval, TimeRestriction, as_utc
 
 MOST_TASKS, MOST_RUNS, MOST_NAMES = 10, 3, 3
 """How many waiting tasks an answer about a run tells of, how many running runs one about a DAG; names in a sentence."""
@@ -195,17 +195,14 @@ class AboutDag:
 
     @property
     def last_interval(self) -> DataInterval | None:
-        run = self.last_run
-        if run is None or run.data_interval_start is None or run.data_interval_end is None:
-            return None
-        return DataInterval(run.data_interval_start, run.data_interval_end)
+        return self.last_run.data_interval if self.last_run else None
 
     @property
     def next_due(self) -> datetime | None:
         """When the scheduler makes the next run, if nothing else holds it."""
         due = self.next_run and self.next_run.run_after
         ended = self.last_run and self.last_run.end_date
-        if due and ended and isinstance(self.dag.timetable, ContinuousTimetable):
+        if due and ended and self.dag.timetable.starts_at_once:
             return max(due, ended + timedelta(seconds=conf.get("scheduler", "scheduler_idle_sleep_time")))
         return due
 

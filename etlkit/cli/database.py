@@ -153,9 +153,7 @@ def empty(store: Store) -> None:
 
 def last_interval(dag_id: str) -> DataInterval | None:
     """The data interval of the newest run that the schedule made; None if there is none, or no database yet."""
-    from etlkit.timetables import DataInterval
-
     if not is_there():
         return None
     last = open_store().last_scheduled_run(dag_id)
-    return DataInterval(last.data_interval_start, last.data_interval_end) if last else None  # type: ignore[arg-type]
+    return last.data_interval if last else None

@@ -8,13 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from etlkit.active_runs import ScheduledDag
 from etlkit.clock import SystemClock
 from etlkit.config import conf
 from etlkit.events import Listener
 from etlkit.executors.sequential import SequentialExecutor
 from etlkit.logs import LogStore
 from etlkit.runtime import TaskRunner
-from etlkit.scheduler import ScheduledDag, Scheduler
+from etlkit.scheduler import Scheduler
 from etlkit.store import Store
 
 if TYPE_CHECKING:
