@@ -270,6 +270,24 @@ class MaskedStream:
         return getattr(self._stream, name)
 
 
+def one_line(error: BaseException) -> str:
+    """An exception as one line: its type and message, without secrets.
+
+    >>> one_line(ValueError("bad", 1))
+    "ValueError: ('bad', 1)"
+    """
+    try:
+        message = storable(" ".join(masker.mask(str(error)).split()))
+    except Exception:  # the exception's own __str__ is broken
+        message = "(it cannot say what)"
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def storable(text: str) -> str:
+    """`text` as every database takes it: none takes half a character, and PostgreSQL no NUL."""
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+
+
 # --- patterns ---------------------------------------------------------------------------------------------------------
 
 

@@ -23,8 +23,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import signal
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,11 +48,12 @@ from etlkit.errors import (
 from etlkit.logs import LogKey, LogStore, install_handler
 from etlkit.macros import Lookup, Macros
 from etlkit.mapping import is_mappable, items_of
-from etlkit.masking import masker
+from etlkit.masking import masker, one_line
 from etlkit.params import NOTSET, run_params
 from etlkit.states import FAILED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY, DagRunType
 from etlkit.store import LOST, RunRow, Store, this_process
 from etlkit.templates import DATED, rendered
+from etlkit.time_limit import time_limit
 from etlkit.variables import Variables
 
 log = logging.getLogger("etlkit.task")
@@ -200,7 +199,7 @@ class TaskRunner:
             if work.map_index >= 0 or task.expansion is not None:
                 task = task.unmapped(work.map_index, context)
             task = context.task = rendered(task, context)
-            with time_limit(task) if task.execution_timeout is not None else NO_LIMIT:
+            with _time_limit(task):
                 task.pre_execute(context)
                 value = task.execute(context)
                 task.post_execute(context, value)
@@ -344,62 +343,17 @@ def time_out(task: BaseOperator) -> AirflowTaskTimeout:
     return AirflowTaskTimeout(f"{task.task_id} ran longer than its execution_timeout of {task.execution_timeout}")
 
 
-@contextlib.contextmanager
-def time_limit(task: BaseOperator) -> Iterator[None]:
-    """Raise AirflowTaskTimeout inside the block when it runs longer than the task's `execution_timeout` (wall seconds).
-
-    Works by SIGALRM, so only in the main thread of a process on Linux and macOS; elsewhere a hanging task is ended by
-    whoever runs its process.
-    """
-    limit = task.execution_timeout
-    assert limit is not None
-    possible = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-    if not possible:
-        yield
-        return
-
-    expired = False
-
-    def stop(_signum: int, _frame: object) -> None:
-        nonlocal expired
-        expired = True
-        task.on_kill()
-        raise time_out(task)
-
-    before = signal.signal(signal.SIGALRM, stop)
-    # A limit of zero would switch the timer off instead of firing at once.
-    signal.setitimer(signal.ITIMER_REAL, max(limit.total_seconds(), 1e-6))
-    try:
-        yield
-    except Exception as error:
-        # Compiled code may turn what the handler raised into an error of its own, as DuckDB does.
-        if expired:
-            raise time_out(task) from error
-        raise
-    else:
-        if expired:  # the task caught it and went on to its end
-            raise time_out(task)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 NO_LIMIT: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
 
-def one_line(error: BaseException) -> str:
-    """An exception as one line: its type and message, without secrets.
+def _time_limit(task: BaseOperator) -> contextlib.AbstractContextManager[None]:
+    """Ends the block, with AirflowTaskTimeout, when it runs longer than the task's `execution_timeout`.
 
-    >>> one_line(ValueError("bad", 1))
-    "ValueError: ('bad', 1)"
+    Where that is impossible a hanging task is ended by whoever runs its process.
     """
-    try:
-        message = " ".join(masker.mask(str(error)).split())
-    except Exception:  # the exception's own __str__ is broken
-        message = "(it cannot say what)"
-    # No database takes half a character, and PostgreSQL no NUL.
-    message = message.encode(errors="backslashreplace").decode().replace("\0", "\\0")
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    if task.execution_timeout is None:
+        return NO_LIMIT
+    return time_limit(task.execution_timeout.total_seconds(), lambda: time_out(task), task.on_kill)
 
 
 def without_our_frames(error: BaseException) -> BaseException:
