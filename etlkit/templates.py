@@ -55,6 +55,9 @@ MARKS = ("{{", "{%", "{#")
 LEAVES = frozenset({type(None), bool, int, float, complex, bytes, date, datetime, timedelta})
 """Types of which no value holds a template."""
 
+HOLDERS = frozenset({list, tuple, dict, set, frozenset})
+"""Types of which an empty value holds none."""
+
 STEERING = (AirflowSkipException, AirflowFailException, AirflowRescheduleException, AirflowTaskTimeout)
 """What a macro may raise to decide how the task ends."""
 
@@ -106,10 +109,10 @@ def is_plain(text: str, extensions: tuple[str, ...] = ()) -> bool:
 
 def needs_rendering(value: Any, extensions: tuple[str, ...] = (), text_stays: bool = True) -> bool:
     """Whether there is anything to render in `value`; `text_stays` says that plain text is left as it is."""
+    if type(value) in LEAVES or (type(value) in HOLDERS and not value):
+        return False
     if isinstance(value, str):
         return value != "" and not (text_stays and is_plain(value, extensions))
-    if type(value) in LEAVES:
-        return False
     if isinstance(value, (list, tuple, set, frozenset)):
         return any(needs_rendering(item, extensions, text_stays) for item in value)
     if isinstance(value, Mapping):
