@@ -1,0 +1,26 @@
+"""The weather."""
+
+from datetime import date
+
+from etlkit import viz
+from tests.viz.drawn import texts
+
+DAYS = [
+    ("JFK", date(2013, 1, 2), 28.0, 21.9, 34.0),
+    ("EWR", date(2013, 1, 1), 36.0, 28.0, 41.0),
+    ("JFK", date(2013, 1, 1), 37.0, 26.1, 39.9),
+    ("EWR", date(2013, 1, 2), 29.0, 24.1, 34.0),
+]
+
+
+def test_temperatures_draws_a_panel_for_each_airport_and_marks_the_extremes():
+    picture = viz.temperatures(DAYS, "Weather")
+    assert str(picture).splitlines() == [
+        "airport  days   mean  coldest             warmest",
+        "EWR         2   32.5  24.1 on 2013-01-02  41.0 on 2013-01-01",
+        "JFK         2   32.5  21.9 on 2013-01-02  39.9 on 2013-01-01",
+    ]
+    assert [axes.get_title(loc="left") for axes in picture.axes] == ["EWR", "JFK"]
+    assert [line.get_ydata().tolist() for axes in picture.axes for line in axes.lines[:1]] == [[36, 29], [37, 28]]
+    assert texts(picture) == ["▼ 24", "▲ 41", "▼ 22", "▲ 40"]
+    assert picture.get_suptitle() == "Weather"
