@@ -228,7 +228,8 @@ REASONS = {"task_failure": "a task failed", "timed_out": "it ran longer than its
 
 def summary(context: Mapping[str, Any]) -> str:
     """What a callback's context is about, as a message in Slack's markup: of a task, or of a run as a whole."""
-    ti, run = context.get("ti"), context["dag_run"]
+    run = context["dag_run"]
+    ti = None if "reason" in context else context["ti"]  # a run as a whole ends for a reason
     name, state = (task_name(ti), ti.state) if ti else (run.dag_id, run.state)
     look = LOOKS.get(state, Look(":grey_question:", f"is {state}"))
     date = f"logical date {clock_text(run.logical_date)} UTC" if run.logical_date else f"run {run.run_id}"

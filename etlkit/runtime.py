@@ -93,7 +93,7 @@ class Work:
     map_index: int
     try_number: int
     max_tries: int
-    rescheduled_since: datetime | None
+    rescheduled_since: datetime | None = None
     """When this try first began, if a sensor goes on after giving its slot back."""
     known_items: KnownItems = field(default_factory=lambda: KnownItems())
     """What finished tasks of the run hold to map over, by task id."""
@@ -262,6 +262,25 @@ class TaskRunner:
         with self.logs.open(work.log_key):
             self._call_back(work.task, Context(ti), Result(work, FAILED), Outcome(FAILED, error=AirflowException(LOST)))
 
+    def run_context(self, dag: DAG, run: RunRow, reason: str) -> Mapping[str, Any]:
+        """What the callbacks of a DAG are told: the context of the task that decided how the run ended, and why.
+
+        That is one that failed, else the last to end. Of a DAG without tasks there is only what belongs to the run.
+        """
+        tasks = [row for row in self.store.task_instances(run.id) if row.task_id in dag.task_dict]
+        known = {**run._asdict(), "dag_run": DagRun(run), "reason": reason}
+        if not tasks:
+            return {**known, **lookups(self.store), "dag": dag, "store": self.store}
+        last = max(tasks, key=lambda row: (row.state == FAILED, row.end_date or run.run_after, row.id))
+        task, try_number = dag.task_dict[last.task_id], max(last.try_number, 1)
+        work = Work(last.id, dag, run, task, last.map_index, try_number, last.max_tries)
+        work.start = last.start_date or run.start_date
+        context = Context(TaskInstance(self, work))
+        context.ti.state, context.ti.end_date = last.state or "", last.end_date
+        context.known.update({name: value for name, value in known.items() if name not in context})
+        context.known["dag_run"] = known["dag_run"]
+        return context
+
     def _call_back(self, task: BaseOperator, context: Context, result: Result, outcome: Outcome) -> None:
         callbacks = getattr(task, CALLBACKS[result.state]) if result.state in CALLBACKS else ()
         if callbacks:
@@ -356,12 +375,20 @@ def _time_limit(task: BaseOperator) -> contextlib.AbstractContextManager[None]:
     return time_limit(task.execution_timeout.total_seconds(), lambda: time_out(task), task.on_kill)
 
 
+CARRIERS = ("etlkit.runtime", "etlkit.operators", "etlkit.sensors", "etlkit.taskflow")
+"""Modules that only carry an attempt to the task's own code."""
+
+
 def without_our_frames(error: BaseException) -> BaseException:
-    """The exception with a traceback that begins in the task's own code, as far as there is any."""
+    """The exception with a traceback that begins in the task's own code; without the runtime's if there is none."""
+    frames = []
     frame = error.__traceback__
-    while frame is not None and frame.tb_frame.f_globals.get("__name__") == __name__:
+    while frame is not None:
+        frames.append((frame, frame.tb_frame.f_globals.get("__name__", "")))
         frame = frame.tb_next
-    return error.with_traceback(frame or error.__traceback__)
+    own = [frame for frame, module in frames if not module.startswith(CARRIERS)]
+    others = [frame for frame, module in frames if module != __name__]
+    return error.with_traceback(next(iter(own or others), error.__traceback__))
 
 
 # --- what a task sees -------------------------------------------------------------------------------------------------
@@ -410,6 +437,13 @@ class TaskInstance:
     @property
     def run_id(self) -> str:
         return self._work.run.run_id
+
+    @property
+    def log_url(self) -> str | None:
+        """The web page of this try; None where [api] base_url is not set."""
+        from etlkit.notify import log_url
+
+        return log_url(self._work.run, self)
 
     @property
     def duration(self) -> float | None:

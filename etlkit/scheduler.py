@@ -35,7 +35,7 @@ from etlkit.executors.base import Executor
 from etlkit.past import past_blocks
 from etlkit.rules import explain
 from etlkit.runs import insert_run, instance_rows, task_rows
-from etlkit.runtime import DagRun, Result, TaskRunner, Work, lookups, run_callbacks
+from etlkit.runtime import Result, TaskRunner, Work, run_callbacks
 from etlkit.slots import Slots
 from etlkit.states import (
     ACTIVE,
@@ -255,15 +255,7 @@ class Scheduler:
             callbacks = run.dag.on_failure_callback if state == FAILED else run.dag.on_success_callback
             if callbacks:
                 row = run.row._replace(state=state, end_date=now)
-                context = {
-                    **row._asdict(),
-                    **lookups(self.store),
-                    "store": self.store,
-                    "dag": run.dag,
-                    "dag_run": DagRun(row),
-                    "reason": reason,
-                }
-                run_callbacks(callbacks, context)
+                run_callbacks(callbacks, self.runner.run_context(run.dag, row, reason))
 
     # --- 1: due runs ---
 

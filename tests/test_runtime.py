@@ -16,6 +16,7 @@ from etlkit.errors import (
     AirflowTaskTimeout,
     DownstreamTasksSkipped,
 )
+from etlkit.operators import PythonOperator
 from etlkit.runtime import Context, TaskInstance
 from tests.engine import DAY, HOUR, MINUTE, SECOND, Do, World, at, make_dag, run_once
 
@@ -569,3 +570,12 @@ def test_reprs_name_the_attempt():
     assert ti == "<TaskInstance d.a manual__2013-01-01T00:00:00+00:00 try 1 running>"
     assert (context, run) == (f"<Context of {ti}>", "<DagRun d manual__2013-01-01T00:00:00+00:00>")
     assert Context and TaskInstance
+
+
+def test_the_traceback_in_a_log_begins_in_the_code_of_the_task():
+    def crash():
+        raise ValueError("no")
+
+    lines = log_of(run_once(make_dag(tasks=[PythonOperator(task_id="a", python_callable=crash)])), "a").splitlines()
+    assert lines[0].endswith("Traceback (most recent call last):")
+    assert lines[1].endswith("in crash")

@@ -1273,3 +1273,29 @@ def test_decisions_per_task_do_not_grow_with_the_dag(monkeypatch):
         asked.clear()
         run_once(make_dag(edges=" >> ".join(f"t{n}" for n in range(size))))
         assert len(asked) <= 2 * size
+
+
+def test_the_callback_of_a_run_knows_its_dates_and_the_task_that_decided():
+    told = []
+
+    def note(context):
+        ti = context["ti"]
+        told.append(
+            (context["ds"], context["dag_run"].state, ti.task_id, ti.state, context["reason"], context["state"])
+        )
+
+    bad = make_dag("bad", tasks=[Do("a", ValueError), Do("b")], on_failure_callback=note)
+    good = make_dag("good", tasks=[Do("a"), Do("b")], edges="a >> b", on_success_callback=note)
+    run_once(bad)
+    run_once(good)
+    assert told == [
+        ("2013-01-01", "failed", "a", "failed", "task_failure", "failed"),
+        ("2013-01-01", "success", "b", "success", "success", "success"),
+    ]
+
+
+def test_the_callback_of_a_run_without_tasks_knows_its_run():
+    told = []
+    dag = make_dag(tasks=[], edges="", on_success_callback=lambda context: told.append(context["dag_run"].state))
+    run_once(dag)
+    assert told == ["success"]
