@@ -17,6 +17,7 @@
     ├── MetadataError                the metadata database: not one, read-only, held, too new, full
     ├── VaultError                   the key that opens Variables and Connections: lost, wrong, or not a key
     ├── HookError                    .conn_id: an outside system that cannot be reached, or that refuses
+    ├── ExerciseError                an exercise or choice that does not exist, or progress that cannot be kept
     ├── XComError                    a value that cannot travel between tasks
     ├── SourceError                  .source, .line, .column, .value: data that cannot be read whole
     ├── WarehouseError               the warehouse refused
@@ -137,6 +138,10 @@ class HookError(EtlkitError):
     def __init__(self, conn_id: str, reason: str) -> None:
         self.conn_id, self.reason = conn_id, reason
         super().__init__(f"connection {conn_id!r}: {reason}")
+
+
+class ExerciseError(EtlkitError):
+    """An exercise, prediction or choice that does not exist, or progress that cannot be kept."""
 
 
 class XComError(EtlkitError):

@@ -534,12 +534,13 @@ class Lab:
         rows = [("DAG", "schedule", "runs", *states, "next run")]
         for dag in self.dags:
             of_state = [counts.get((dag.dag_id, state), 0) for state in states]
-            coming = "paused" if paused[dag.dag_id] else self._next_run(dag)
+            coming = "paused" if paused[dag.dag_id] else self.next_run(dag)
             zone = "" if dag.timezone is UTC or str(dag.timezone) == "UTC" else f" {dag.timezone}"
             rows.append((dag.dag_id, dag.timetable.summary + zone, *map(str, (sum(of_state), *of_state)), coming))
         return rows
 
-    def _next_run(self, dag: DAG) -> str:
+    def next_run(self, dag: DAG) -> str:
+        """When the next scheduled run of a DAG starts, in UTC, or "none"."""
         last = self.store.last_scheduled_run(dag.dag_id)
         interval = last.data_interval if last else None
         restriction = dag.restriction(self.now)

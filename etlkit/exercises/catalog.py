@@ -1,0 +1,52 @@
+"""Which exercises and predictions there are, found by id; a notebook's are loaded when one of them is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from typing import TypeVar
+
+from etlkit.errors import ExerciseError, nearest
+from etlkit.exercises.definition import Exercise, Prediction
+
+MODULES = {"03": "scheduling"}
+"""Where a notebook's exercises are."""
+
+Either = TypeVar("Either", Exercise, Prediction)
+
+
+@cache
+def of_notebook(notebook: str) -> tuple[Exercise | Prediction, ...]:
+    """The predictions and exercises of a notebook, given by its number, in the order in which they come."""
+    if notebook not in MODULES:
+        raise ExerciseError(f"notebook {notebook!r} has no exercises; those that have some: {', '.join(MODULES)}")
+    module = import_module(f"etlkit.exercises.{MODULES[notebook]}")
+    return (*module.PREDICTIONS, *module.EXERCISES)
+
+
+def everything() -> Iterator[Exercise | Prediction]:
+    """All predictions and exercises of the course."""
+    for notebook in MODULES:
+        yield from of_notebook(notebook)
+
+
+def exercises() -> list[Exercise]:
+    """All exercises of the course."""
+    return [each for each in everything() if isinstance(each, Exercise)]
+
+
+def predictions() -> list[Prediction]:
+    """All predictions of the course."""
+    return [each for each in everything() if isinstance(each, Prediction)]
+
+
+def find(wanted: type[Either], its_id: str) -> Either:
+    """The exercise or the prediction of that id; ExerciseError, with the nearest id, if there is none."""
+    notebook = str(its_id)[:2]
+    for each in of_notebook(notebook) if notebook in MODULES else ():
+        if each.id == its_id and isinstance(each, wanted):
+            return each
+    known = [each.id for each in everything() if isinstance(each, wanted)]
+    kind = wanted.__name__.lower()
+    raise ExerciseError(f"there is no {kind} {its_id!r}{nearest(str(its_id), known) or '; see: ex.progress()'}")

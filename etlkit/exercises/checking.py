@@ -1,0 +1,223 @@
+"""Tries an answer in every timeline, and makes the smallest counterexample of the first one in which it is wrong."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, zip_longest
+from typing import Any, NamedTuple
+
+from etlkit.dag import DAG
+from etlkit.exercises.definition import Belief, Exercise, Step, Timeline
+from etlkit.masking import masker
+
+NOTHING = "nothing: it ended before"
+LINES = 8
+"""So many lines of what is seen are shown."""
+
+
+class Raised(NamedTuple):
+    """An answer that ended in an error."""
+
+    error: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"raised {self.error}: {self.message}"
+
+
+class Moment(NamedTuple):
+    """A step, what is to be seen after it, and what was."""
+
+    step: Step
+    expected: Any
+    seen: Any
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer showed what it should."""
+        return bool(self.expected == self.seen)
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A timeline in which an answer goes wrong, up to the step at which it does."""
+
+    timeline: Timeline
+    moments: tuple[Moment, ...]
+
+    def __str__(self) -> str:
+        width = max(len(moment.step.at) for moment in self.moments)
+        lines = [self._title()]
+        for moment in self.moments:
+            lines.append(f"  {moment.step.at:<{width}}  {moment.step.what}")
+            pairs = [("as expected:", moment.seen)] if moment.right else [("expected:", moment.expected)]
+            pairs += [] if moment.right else [("yours:", moment.seen)]
+            for label, value in pairs:
+                first, *more = shown(value)
+                lines.append(f"  {'':<{width}}    {label:<12} {first}")
+                lines += [f"  {'':<{width}}    {'':<12} {line}" for line in more]
+        return "\n".join(lines)
+
+    def _title(self) -> str:
+        unseen = ", a timeline you had not seen" if self.timeline.hidden else ""
+        return f"The smallest counterexample ({self.timeline.name}{unseen}):"
+
+    def _repr_html_(self) -> str:
+        rows = "\n".join(self._row(moment) for moment in self.moments)
+        head = "<tr><th>when</th><th>what happens</th><th>expected</th><th>yours</th><th></th></tr>"
+        caption = f"<caption>{html.escape(self._title())}</caption>"
+        return f"<table>{caption}\n<thead>{head}</thead>\n<tbody>\n{rows}\n</tbody></table>"
+
+    @staticmethod
+    def _row(moment: Moment) -> str:
+        texts = (moment.step.at, moment.step.what, *("\n".join(shown(each)) for each in moment[1:]))
+        cells = [html.escape(text).replace("\n", "<br>") for text in texts]
+        return f"<tr><td>{'</td><td>'.join(cells)}</td><td>{'✓' if moment.right else '✗'}</td></tr>"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found. `passed` says that no timeline showed anything wrong, and no more than that.
+
+    Otherwise there is a `counterexample`, and the `belief` behind it if the answer behaves like one that is known; or a
+    `problem`, when what was handed in is no answer at all.
+    """
+
+    exercise_id: str
+    counterexample: Counterexample | None = None
+    belief: Belief | None = None
+    problem: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether all checks passed."""
+        return self.counterexample is None and not self.problem
+
+    def _head(self) -> str:
+        if self.passed:
+            return f"{self.exercise_id}: all visible checks passed."
+        return f"{self.exercise_id}: not yet. {self.problem}".rstrip()
+
+    def _tail(self) -> list[str]:
+        lines = [f"A belief that leads here: {self.belief.sentence}"] if self.belief else []
+        return lines if self.passed else [*lines, f'A hint: ex.hint("{self.exercise_id}")']
+
+    def __str__(self) -> str:
+        middle = [str(self.counterexample)] if self.counterexample else []
+        return masker.mask("\n".join([self._head(), *middle, *self._tail()]))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        middle = [self.counterexample._repr_html_()] if self.counterexample else []
+        head, *tail = (f"<p>{html.escape(line)}</p>" for line in (self._head(), *self._tail()))
+        return masker.mask("\n".join([head, *middle, *tail]))
+
+
+def shown(value: Any) -> list[str]:
+    """A value in lines, the first few of them.
+
+    >>> shown("")
+    ['nothing']
+    """
+    lines = str(value).splitlines() or ["nothing"]
+    return lines if len(lines) <= LINES else [*lines[: LINES - 1], f"and {len(lines) - LINES + 1} lines more"]
+
+
+def check_answer(exercise: Exercise, answer: Any) -> Verdict:
+    """Try an answer: the timelines that are seen before those that are hidden, and small ones before big ones."""
+    if problem := unfit(exercise, answer):
+        return Verdict(exercise.id, problem=problem)
+    for timeline in sorted(exercise.timelines, key=lambda each: (each.hidden, len(each.steps))):
+        moments = difference(exercise, answer, timeline)
+        if moments:
+            smallest = shrunk(exercise, answer, Counterexample(timeline, moments))
+            return Verdict(exercise.id, smallest, belief_behind(exercise, answer, timeline))
+    return Verdict(exercise.id)
+
+
+def unfit(exercise: Exercise, answer: Any) -> str:
+    """Why something is no answer to an exercise, or nothing.
+
+    An unfinished one, such as `...`, is none.
+    """
+    fits = {
+        "DAG": isinstance(answer, DAG) or callable(answer),
+        "function": callable(answer),
+        "SQL": isinstance(answer, str),
+        "value": answer is not None and answer is not ...,
+    }
+    wanted = {"DAG": "a DAG", "function": "a function", "SQL": "a query, as text", "value": "a value"}
+    if fits[exercise.kind]:
+        return ""
+    given = "nothing yet" if answer is None or answer is ... else f"a {type(answer).__name__}"
+    return f"It takes {wanted[exercise.kind]}; this is {given}."
+
+
+def outcomes(exercise: Exercise, answer: Any, timeline: Timeline) -> Iterator[Any]:
+    """What an answer shows after each step; an error in it is shown too, and is the last."""
+    if exercise.kind == "DAG":
+        answer = dag_maker(answer)
+    try:
+        yield from exercise.play(answer, timeline)
+    except Exception as error:  # whatever a learner's code raises is what it shows
+        yield Raised(type(error).__name__, (str(error).splitlines() or [""])[0])
+
+
+def dag_maker(answer: Any) -> Any:
+    """A function that gives the DAG, whether a DAG was handed in or what makes one."""
+
+    def make(*given: Any) -> DAG:
+        made = answer if isinstance(answer, DAG) else answer(*given)
+        if not isinstance(made, DAG):
+            raise TypeError(f"the function must return a DAG, not {made!r}")
+        return made
+
+    return make
+
+
+def difference(exercise: Exercise, answer: Any, timeline: Timeline) -> tuple[Moment, ...]:
+    """The steps up to the first at which an answer shows something wrong; none if it never does."""
+    moments = []
+    pairs = zip_longest(
+        outcomes(exercise, exercise.solution, timeline), outcomes(exercise, answer, timeline), fillvalue=NOTHING
+    )
+    for step, (expected, seen) in zip(timeline.steps, pairs, strict=False):
+        moments.append(Moment(step, expected, seen))
+        if expected != seen:
+            return tuple(moments)
+    return ()
+
+
+def shrunk(exercise: Exercise, answer: Any, found: Counterexample) -> Counterexample:
+    """The smallest counterexample within one: some of its steps, in their order, few before many."""
+    steps = found.timeline.steps[: len(found.moments)]
+    for size in range(1, len(steps)):
+        for some in combinations(steps, size):
+            timeline = replace(found.timeline, steps=some)
+            if moments := difference(exercise, answer, timeline):
+                return Counterexample(timeline, moments)
+    return found
+
+
+def belief_behind(exercise: Exercise, answer: Any, timeline: Timeline) -> Belief | None:
+    """The belief whose answer shows the same in a whole timeline; of several, the one that does so in most others.
+
+    The smallest counterexample would not do: one difference has many reasons.
+    """
+
+    def shows(some_answer: Any, timelines: Sequence[Timeline]) -> list[list[Any]]:
+        return [list(outcomes(exercise, some_answer, each)) for each in timelines]
+
+    seen = shows(answer, [timeline])
+    alike = [belief for belief in exercise.beliefs if shows(belief.answer, [timeline]) == seen]
+    if len(alike) < 2:
+        return alike[0] if alike else None
+    seen = shows(answer, exercise.timelines)
+
+    def agreement(belief: Belief) -> int:
+        return sum(a == b for a, b in zip(shows(belief.answer, exercise.timelines), seen, strict=True))
+
+    return max(alike, key=agreement)

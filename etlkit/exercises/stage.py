@@ -1,0 +1,98 @@
+"""What plays share: a lab to try a DAG in, and words for what is to be seen in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+from etlkit.config import Config, conf
+from etlkit.dag import DAG
+from etlkit.exercises.definition import Timeline
+from etlkit.lab import Lab
+from etlkit.operators.empty import EmptyOperator
+from etlkit.store import RunRow
+
+
+def utc(text: str) -> datetime:
+    """An instant in UTC, from its text.
+
+    >>> utc("2013-01-02 06:00").isoformat()
+    '2013-01-02T06:00:00+00:00'
+    """
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def short(instant: datetime | None, zone: tzinfo = UTC) -> str:
+    """An instant to the minute.
+
+    >>> short(utc("2013-01-02 06:00"))
+    '2013-01-02 06:00'
+    """
+    return instant.astimezone(zone).strftime("%Y-%m-%d %H:%M") if instant else "none"
+
+
+def one_task(**arguments: Any) -> DAG:
+    """A DAG of one task that does nothing, daily unless its arguments say otherwise."""
+    with DAG("one_task", **{"schedule": "@daily", **arguments}) as dag:
+        EmptyOperator(task_id="load")
+    return dag
+
+
+def listing(values: Iterable[Any]) -> str:
+    """Values on one line.
+
+    >>> listing(["2013-01-01", "2013-01-02"]), listing([])
+    ('2013-01-01, 2013-01-02', 'none')
+    """
+    return ", ".join(map(str, values)) or "none"
+
+
+def days_run(lab: Lab) -> str:
+    """The dates that the lab's successful runs are about, each as often as there is a run of it."""
+    return listing(sorted(short(run.logical_date)[:10] for run in lab.store.runs() if run.state == "success"))
+
+
+def intervals_run(lab: Lab, zone: tzinfo = UTC) -> str:
+    """What each run is about, when it started, and how it ended, a line each."""
+    return "\n".join(_interval(run, zone) for run in lab.store.runs()) or "no run"
+
+
+def _interval(run: RunRow, zone: tzinfo) -> str:
+    start, end, began = (short(each, zone) for each in (run.data_interval_start, run.data_interval_end, run.start_date))
+    state = "" if run.state == "success" else f": {run.state}"
+    return f"{start} to {end[5:]}, run at {began[5:]}{state}"
+
+
+def errors(lab: Lab) -> str:
+    """What the tasks failed with, a line each."""
+    rows = lab.store.run_sql("SELECT DISTINCT task_id, error FROM task_instance_history WHERE error <> '' ORDER BY 1")
+    return "\n".join(f"{task}: {error}" for task, error in rows)
+
+
+@contextmanager
+def settings(values: Mapping[str, str]) -> Iterator[None]:
+    """Other settings for a while, by the names that they have in the environment."""
+    before = conf.current
+    conf.use(Config(before.home, {**before.environ, **values}))
+    try:
+        yield
+    finally:
+        conf.use(before)
+
+
+def watching(look: Callable[[Lab], Any]) -> Callable[[Callable[[], DAG], Timeline], Iterator[Any]]:
+    """A play that lets a DAG run from the first instant on, and looks after each step.
+
+    The timeline's `given` is when the DAG is switched on, each step's `given` how long the clock then runs.
+    """
+
+    def play(make: Callable[[], DAG], timeline: Timeline) -> Iterator[Any]:
+        with Lab(start=timeline.given) as lab:
+            lab.add(make(), paused=False)
+            for step in timeline.steps:
+                lab.run_until(step.given)
+                yield look(lab)
+
+    return play
