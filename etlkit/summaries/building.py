@@ -11,6 +11,7 @@ The statements of one summary, in order:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,9 @@ from etlkit.errors import EtlkitError, SummaryError, WarehouseError, nearest
 from etlkit.summaries.catalog import Catalog
 from etlkit.summaries.config import Config, Summary, read_config
 from etlkit.summaries.order import Name, in_order, inputs, split, without_end
+from etlkit.warehouse.backend import backend
 from etlkit.warehouse.checks import Check, not_null, unique
-from etlkit.warehouse.duck import DuckDB, backend
+from etlkit.warehouse.duck import DuckDB
 from etlkit.warehouse.sql import Script, Statement, literal, quoted
 
 Listener = Callable[[Statement], object]
@@ -83,32 +85,31 @@ def build_summaries(con: Any, config: Config, *, on_statement: Listener | None =
     -- commit
     COMMIT;
     """
-    database, summaries = _database(con), read_config(config)
-    catalog = Catalog(database)
-    ordered = in_order(summaries, catalog.schema)
-    for summary in ordered:
-        refuse_unfit(catalog, summary, summaries, coming=summaries)
-    return Reports(_build(catalog, summary, on_statement) for summary in ordered)
+    summaries = read_config(config)
+    with _catalog(con) as catalog:
+        ordered = in_order(summaries, catalog.schema)
+        for summary in ordered:
+            refuse_unfit(catalog, summary, summaries, coming=summaries)
+        return Reports(_build(catalog, summary, on_statement) for summary in ordered)
 
 
 def build_summary(con: Any, config: Config, name: str, *, on_statement: Listener | None = None) -> SummaryReport:
     """Build one summary of a configuration, from tables that are there; see `build_summaries`."""
-    database, summaries = _database(con), read_config(config)
+    summaries = read_config(config)
     found = [summary for summary in summaries if summary.name == name]
     if not found:
         raise SummaryError(f"there is no summary {name!r}{nearest(name, [each.name for each in summaries])}")
-    catalog = Catalog(database)
-    refuse_unfit(catalog, found[0], summaries)
-    return _build(catalog, found[0], on_statement)
+    with _catalog(con) as catalog:
+        refuse_unfit(catalog, found[0], summaries)
+        return _build(catalog, found[0], on_statement)
 
 
-def _database(con: Any) -> DuckDB:
-    database = backend(con)
-    if database.in_transaction():
-        raise WarehouseError(
-            "the connection has a transaction open; commit or roll it back first: a summary is its own"
-        )
-    return database
+@contextmanager
+def _catalog(con: Any) -> Iterator[Catalog]:
+    with backend(con) as database, database.own_transaction("a summary"):
+        if not isinstance(database, DuckDB):
+            raise WarehouseError("summaries are built in DuckDB; pass a DuckDB connection, as of connect(path)")
+        yield Catalog(database)
 
 
 # --- what is refused before anything is built -------------------------------------------------------------------------
@@ -163,21 +164,13 @@ def _build(catalog: Catalog, summary: Summary, on_statement: Listener | None) ->
         for statement in script:
             if on_statement:
                 on_statement(statement)
-            _step(catalog.database, statement, counts)
+            catalog.database.run(statement, counts)
     except BaseException as error:
         catalog.database.roll_back()
         if isinstance(error, EtlkitError) or not isinstance(error, Exception):
             raise
         raise _failed(catalog.database, summary, statement, error) from error
     return SummaryReport(summary.name, counts.get("before"), counts["rows"], script)
-
-
-def _step(database: DuckDB, statement: Statement, counts: dict[str, int]) -> None:
-    result = database.execute(statement.sql)
-    if statement.counts:
-        counts[statement.counts] = result.rows[0][0]
-    if statement.objection and (error := statement.objection(result)):
-        raise error
 
 
 def _failed(database: DuckDB, summary: Summary, statement: Statement, error: Exception) -> SummaryError:

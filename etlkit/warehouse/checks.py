@@ -16,6 +16,7 @@ etlkit.errors.CheckFailed: check every(tmin <= tmax) does not hold in "daily": r
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,24 +85,21 @@ def is_true(query: str) -> Check:
     """A query of your own for one value, which must be true; `{table}` in it is the table under check.
 
     >>> print(is_true("SELECT avg(tmin) < 60 FROM {table}").query("daily"))
-    SELECT holds FROM (SELECT (SELECT avg(tmin) < 60 FROM daily) AS holds)
+    SELECT holds FROM (SELECT (SELECT avg(tmin) < 60 FROM daily) AS holds) AS answer
     WHERE holds IS NOT TRUE
     """
-    value = f"SELECT holds FROM (SELECT ({query}) AS holds)\nWHERE holds IS NOT TRUE"
+    value = f"SELECT holds FROM (SELECT ({query}) AS holds) AS answer\nWHERE holds IS NOT TRUE"
     return Check(f"is_true({query})", lambda table: value.replace("{table}", table))
 
 
 def check(con: Any, table: str | tuple[str, ...], *checks: Check) -> None:
     """Check a table of the warehouse; the first check that does not hold is raised as CheckFailed."""
-    from etlkit.warehouse.duck import backend
+    from etlkit.warehouse.backend import backend
 
-    database = backend(con)
-    name = database.find(table).sql
-    for each in checks:
-        statement = each.on(name, "check")
-        error = statement.objection(database.execute(statement.sql)) if statement.objection else None
-        if error:
-            raise error
+    with backend(con) as database, nullcontext() if database.in_transaction() else database.own_transaction("a check"):
+        name = database.find(table).sql
+        for each in checks:
+            database.run(each.on(name, "check"), {})
 
 
 def _rows_where(table: str, broken: str) -> str:

@@ -8,10 +8,13 @@ for a local time, nor a local time for an instant: a text must say its offset, s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from etlkit.errors import EtlkitError, SchemaMismatch, nearest
 from etlkit.warehouse.sql import Column, Result, Statement, Table, quoted
+
+if TYPE_CHECKING:
+    from etlkit.warehouse.backend import Backend
 
 SIGNED = {"tinyint", "smallint", "integer", "bigint", "hugeint", "bignum"}
 INTEGERS = SIGNED | {f"u{name}" for name in SIGNED}
@@ -29,8 +32,11 @@ TAKES = {
     "interval": {"varchar"},
     "uuid": {"varchar"},
     "enum": {"varchar", "enum"},
-    "varchar": {"varchar", "enum"},  # JSON is a kind of VARCHAR
+    "varchar": {"varchar", "enum"},  # DuckDB's JSON is a kind of VARCHAR
+    "json": {"varchar", "json"},
+    "other": {"varchar"},  # what only one database has is read from its text
 }
+"""By a type's name in DuckDB, which stands for that of any database: the types of the values that it takes."""
 EXACT = INTEGERS | LOCAL_TIMES | NESTED  # converting back must give the same value; fractions may be rounded
 OFFSET = r":\d\d.*(Z|[+-]\d\d)"
 
@@ -45,43 +51,53 @@ def refuse_names(table: Table, given: Sequence[Column]) -> None:
         raise SchemaMismatch(f"the new rows for {table.sql} {' and '.join(parts)}{hint}")
 
 
-def conversions(table: Table, staged: str, given: Sequence[Column]) -> Iterator[Statement]:
+def conversions(database: Backend, table: Table, staged: str, given: Sequence[Column]) -> Iterator[Statement]:
     """Statements that refuse values which do not fit, and give the staged new rows the types of the table."""
     types = {column.name.lower(): column.type for column in given}
     different = [column for column in table.columns if types[column.name.lower()] != column.type]
     for column in different:
-        yield from _refusal(table, staged, column, types[column.name.lower()])
+        yield from _refusal(database, table, staged, column, types[column.name.lower()])
     for column in different:
-        yield Statement("check new rows", f"ALTER TABLE {staged} ALTER {quoted(column.name)} TYPE {column.type}")
+        name = quoted(column.name)
+        convert = f"ALTER TABLE {staged} ALTER {name} TYPE {column.type} USING CAST({name} AS {column.type})"
+        yield Statement("check new rows", convert)
 
 
-def _refusal(table: Table, staged: str, column: Column, have: Any) -> Iterator[Statement]:
+def _refusal(database: Backend, table: Table, staged: str, column: Column, have: Any) -> Iterator[Statement]:
+    is_of = f"column {column.name!r} of {table.sql} is {column.type}, but"
+
     def objection(result: Result) -> EtlkitError | None:
         if not result.rows:
             return None
         row, value = result.rows[0]
-        fault = (
-            f"column {column.name!r} of {table.sql} is {column.type}, but row {row} of the new rows has {have} {value}"
-        )
-        return SchemaMismatch(f"{fault}; convert it first")
+        return SchemaMismatch(f"{is_of} row {row} of the new rows has {have} {value}; convert it first")
 
-    if misfit := _misfit(column.type, have):
+    def fault(error: Exception) -> EtlkitError | None:
+        if not database.is_bad_value(error):
+            return None
+        reason = str(error).splitlines()[0]
+        return SchemaMismatch(f"{is_of} a row of the new rows has {have} that does not fit: {reason}; convert it first")
+
+    if misfit := _misfit(database, column.type, have):
         values = f"SELECT ROW_NUMBER() OVER () AS row, {quoted(column.name)} AS value FROM {staged}"
-        example = f"SELECT row, CAST(value AS VARCHAR) FROM ({values})\nWHERE {misfit}\nLIMIT 1"
-        yield Statement("check new rows", example, objection=objection)
+        example = f"SELECT row, CAST(value AS VARCHAR) FROM ({values}) AS numbered\nWHERE {misfit}\nLIMIT 1"
+        yield Statement("check new rows", example, objection=objection, fault=fault)
 
 
-def _misfit(want: Any, have: Any) -> str:
-    """The SQL condition of a `value` of the type `have` that a column of the type `want` does not take."""
+def _misfit(database: Backend, want: Any, have: Any) -> str:
+    """The SQL condition of a `value` of the type `have` that a column of the type `want` does not take.
+
+    Where the database has no cast that gives NULL, what cannot be converted at all is an error of this condition.
+    """
     if have.id == "null":
         return ""
     if have.id not in TAKES.get(want.id, ()):
         return "value IS NOT NULL"
-    converted = f"TRY_CAST(value AS {want})"
-    exact = want.id in EXACT and have.id != "varchar"
+    converted = f"{database.cast}(value AS {want})"
+    exact = have.id == want.id if have.id == "varchar" else want.id in EXACT
     lost = f"CAST({converted} AS {have}) IS DISTINCT FROM value" if exact else f"{converted} IS NULL"
     if want.id.endswith("time zone"):
-        lost += f" OR NOT regexp_matches(value, '{OFFSET}')"
+        lost += f" OR NOT {database.matches('value', OFFSET)}"
     return f"value IS NOT NULL AND ({lost})"
 
 

@@ -1,7 +1,4 @@
-"""What the merge must know about DuckDB; what is the same in every SQL database is in `recipe.py`.
-
-A second database is a second class with the attributes and methods of `DuckDB`, and a line in `backend`.
-"""
+"""What the merge must know about DuckDB; what is the same in every SQL database is in `recipe.py`."""
 
 from __future__ import annotations
 
@@ -13,10 +10,10 @@ from typing import Any
 import duckdb
 
 from etlkit.errors import WarehouseError, nearest
+from etlkit.warehouse.backend import Backend
 from etlkit.warehouse.rows import Source, described, opened
-from etlkit.warehouse.sql import Column, Result, Statement, Table, literal, quoted
+from etlkit.warehouse.sql import EXAMPLES, Column, Result, Statement, Table, literal, quoted
 
-EXAMPLES = 5  # rows that the error of a check carries
 IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^\s".(]+)'
 HINTS = {
     "conflict": "another connection is writing to it; run the merge again",
@@ -26,24 +23,14 @@ HINTS = {
 NAME = rf"{IDENTIFIER}(?:\.{IDENTIFIER})*"
 
 
-def backend(con: Any) -> DuckDB:
-    """The database behind a connection."""
-    if isinstance(con, duckdb.DuckDBPyConnection):
-        return DuckDB(con)
-    raise WarehouseError(f"a {type(con).__name__} is not a warehouse; pass a DuckDB connection, as of connect(path)")
-
-
-class DuckDB:
+class DuckDB(Backend):
     """A DuckDB connection, and the questions that a merge asks it."""
 
     Error = duckdb.Error
-    row_id = "rowid"  # the pseudo-column that tells two equal rows apart
-
-    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
-        self.con = con
+    row_id = "rowid"
+    cast = "TRY_CAST"
 
     def execute(self, sql: str) -> Result:
-        """Run one statement and return its first rows; for a change, that is the number of rows it changed."""
         cursor = self.con.execute(sql)
         return Result(tuple(column[0] for column in cursor.description or ()), cursor.fetchmany(EXAMPLES))
 
@@ -66,8 +53,13 @@ class DuckDB:
                 raise
 
     def open_rows(self, new_rows: Any, table: Table) -> AbstractContextManager[Source]:
-        """The new rows as something that can follow FROM."""
         return opened(self.con, new_rows, table)
+
+    def matches(self, value: str, pattern: str) -> str:
+        return f"regexp_matches({value}, {literal(pattern)})"
+
+    def is_bad_value(self, error: Exception) -> bool:
+        return isinstance(error, duckdb.ConversionException)
 
     def lock(self, table: Table) -> Statement:
         """The statement that keeps all other writers out until the transaction ends: their COMMIT fails.
@@ -83,15 +75,10 @@ class DuckDB:
         return Statement("lock", f"COMMENT ON TABLE {table.sql} IS {_comment(found[0][0])}")
 
     def hint(self, error: Exception) -> str:
-        """What to do about an error, if that is known, as the end of a sentence."""
         return next((f"; {hint}" for sign, hint in HINTS.items() if sign in str(error)), "")
 
     def find(self, table: str | Sequence[str]) -> Table:
-        """The table that a name means: `"daily"`, `"schema.daily"`, or a sequence of parts.
-
-        Names are taken literally, without quotes; a text that is a table's whole name is that table, dots and all.
-        """
-        readings = [(table,), tuple(table.rsplit(".", 2))] if isinstance(table, str) else [tuple(table)]
+        readings = self.readings(table)
         for parts in readings:
             if found := self._look_up(parts):
                 self._refuse_hidden(found)
@@ -99,7 +86,6 @@ class DuckDB:
         raise WarehouseError(self._not_found(readings[-1]))
 
     def refuse_unfit(self, table: Table) -> None:
-        """Refuse a table that cannot be merged into safely, or beside which a helper table's name is taken."""
         if self._ask("SELECT readonly FROM duckdb_databases() WHERE database_name = ?", table.catalog):
             raise WarehouseError(f"{table.sql} cannot be changed: its database was opened read-only")
         if any(column.name.lower() == self.row_id for column in table.columns):
@@ -120,14 +106,13 @@ class DuckDB:
     # -- drop-rename: a table like the old one -------------------------------------------------------------------
 
     def before_rename(self, table: Table) -> list[Statement]:
-        """The statement that makes an empty table like `table`; refused when DROP and RENAME would break something."""
         self._refuse_drop(table)
         begin = re.compile(rf"^(CREATE (?:TEMP )?TABLE ){NAME}")
         create = begin.sub(lambda match: match[1] + table.next, table.definition.rstrip(";"))
         return [Statement("swap", create)]
 
     def after_rename(self, table: Table) -> list[Statement]:
-        """The statements that give the new table its name, and back its indexes and comments."""
+        """Indexes and comments are given back; the rest is in the table's definition."""
         where = "WHERE database_name = ? AND schema_name = ? AND table_name = ?"
         indexes = self._all(f"SELECT sql FROM duckdb_indexes() {where} ORDER BY index_oid", *table.full)
         noted = self._all(f"SELECT comment FROM duckdb_tables() {where} AND comment IS NOT NULL", *table.full)

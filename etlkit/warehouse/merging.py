@@ -7,12 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from etlkit.errors import EtlkitError, MergeError, WarehouseError
+from etlkit.errors import EtlkitError, MergeError
+from etlkit.warehouse.backend import backend
 from etlkit.warehouse.checks import Check
 from etlkit.warehouse.conversions import refuse_names
-from etlkit.warehouse.duck import DuckDB, Table, backend
 from etlkit.warehouse.recipe import Recipe, Strategy, Swap, statements
-from etlkit.warehouse.rows import Source
 from etlkit.warehouse.sql import Script, Statement
 
 Names = str | Sequence[str]
@@ -100,11 +99,9 @@ def merge(
     >>> merge(con, "daily", rows, key=["airport", "date"], order_by="updated_at", strategy="incremental").unchanged
     2
     """
-    database, to = _target(con, table)
     checks = tuple(input_checks), tuple(output_checks)
-    recipe = Recipe(database, to, to.spelt(key), to.spelt(order_by), strategy, swap, *checks)
-    with _script(recipe, new_rows) as (script, source):
-        counts = _run(recipe, script, source, on_statement)
+    with _recipe(con, table, key, order_by, strategy, swap, *checks) as recipe, _script(recipe, new_rows) as script:
+        counts = _run(recipe, script, on_statement)
     return _report(recipe, counts, script)
 
 
@@ -154,30 +151,29 @@ def plan(
     SELECT "airport", "tmin", "updated_at"
     FROM "daily__staging";
     """
-    database, to = _target(con, table)
     checks = tuple(input_checks), tuple(output_checks)
-    recipe = Recipe(database, to, to.spelt(key), to.spelt(order_by), strategy, swap, *checks)
-    with _script(recipe, new_rows) as (script, _):
+    with _recipe(con, table, key, order_by, strategy, swap, *checks) as recipe, _script(recipe, new_rows) as script:
         return script
 
 
-def _target(con: Any, name: Names) -> tuple[DuckDB, Table]:
-    database = backend(con)
-    if database.in_transaction():
-        raise WarehouseError("the connection has a transaction open; commit or roll it back first: a merge is its own")
-    return database, database.find(name)
+@contextmanager
+def _recipe(con: Any, name: Names, key: Names, order_by: Names, *options: Any) -> Iterator[Recipe]:
+    """What is asked for; while the block lasts, the connection has no transaction but the merge's own."""
+    with backend(con) as database, database.own_transaction("a merge"):
+        table = database.find(name)
+        yield Recipe(database, table, table.spelt(key), table.spelt(order_by), *options)
 
 
 @contextmanager
-def _script(recipe: Recipe, new_rows: Any) -> Iterator[tuple[Script, Source]]:
+def _script(recipe: Recipe, new_rows: Any) -> Iterator[Script]:
     """The statements of the merge; they can run while the block lasts."""
     recipe.database.refuse_unfit(recipe.table)
     with recipe.database.open_rows(new_rows, recipe.table) as source:
         refuse_names(recipe.table, source.columns)
-        yield Script(statements(recipe, source)), source
+        yield Script(statements(recipe, source))
 
 
-def _run(recipe: Recipe, script: Script, source: Source, on_statement: Listener | None) -> dict[str, int]:
+def _run(recipe: Recipe, script: Script, on_statement: Listener | None) -> dict[str, int]:
     """Run all statements, or roll back and raise: an error of the kit as it is, anything else as MergeError."""
     counts: dict[str, int] = {}
     statement = script[0]
@@ -185,23 +181,15 @@ def _run(recipe: Recipe, script: Script, source: Source, on_statement: Listener 
         for statement in script:
             if on_statement:
                 on_statement(statement)
-            _step(recipe.database, statement, counts)
+            recipe.database.run(statement, counts)
     except BaseException as error:
         recipe.database.roll_back()
         if isinstance(error, EtlkitError) or not isinstance(error, Exception):
             raise
-        if statement.step == "read new rows" and isinstance(error, recipe.database.Error):
-            raise source.fault(error) from error
+        if statement.fault and (fault := statement.fault(error)):
+            raise fault from error
         raise _failed(recipe, statement, counts, error) from error
     return counts
-
-
-def _step(database: DuckDB, statement: Statement, counts: dict[str, int]) -> None:
-    result = database.execute(statement.sql)
-    if statement.counts:
-        counts[statement.counts] = result.rows[0][0]
-    if statement.objection and (error := statement.objection(result)):
-        raise error
 
 
 def _failed(recipe: Recipe, statement: Statement, counts: Mapping[str, int], error: Exception) -> MergeError:

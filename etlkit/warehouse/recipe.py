@@ -32,9 +32,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from etlkit.errors import SchemaMismatch, WarehouseError, nearest
+from etlkit.warehouse.backend import Backend
 from etlkit.warehouse.checks import Check, not_null, unique
-from etlkit.warehouse.conversions import conversions
-from etlkit.warehouse.duck import DuckDB
 from etlkit.warehouse.rows import Source
 from etlkit.warehouse.sql import Statement, Table, columns, quoted
 
@@ -47,7 +46,7 @@ Swap = Literal["delete-insert", "drop-rename"]
 class Recipe:
     """What one merge is asked to do, once it makes sense for the table."""
 
-    database: DuckDB
+    database: Backend
     table: Table
     key: tuple[str, ...]
     order_by: tuple[str, ...]
@@ -80,7 +79,7 @@ class Recipe:
 
 def statements(recipe: Recipe, source: Source) -> Iterator[Statement]:
     """All statements of a merge, in order, from BEGIN to COMMIT."""
-    yield Statement("begin", "BEGIN TRANSACTION")
+    yield from recipe.database.begin()
     yield recipe.database.lock(recipe.table)
     yield from _read(recipe, source)
     yield from _copy_append_pick(recipe)
@@ -96,12 +95,11 @@ def _read(r: Recipe, source: Source) -> Iterator[Statement]:
     """Read the new rows once, and refuse what does not fit before the table is touched."""
     table, new = r.table.sql, r.table.helper("new")
     yield Statement("count", f"SELECT count(*) FROM {table}", counts="before")
-    rows = f"SELECT {columns(r.table.names)}\nFROM {source.sql}"
-    yield Statement("read new rows", f"CREATE TEMP TABLE {new} AS\n{rows}", counts="new")
-    yield from conversions(r.table, new, source.columns)
+    yield from r.database.read(source, r.table)
     for check in (not_null(*r.key), *r.input_checks):
         yield check.on(new, "check new rows", "the new rows")
-    yield Statement("count", f"SELECT count(*) FROM (SELECT DISTINCT {columns(r.key)} FROM {new})", counts="keys")
+    keys = f"SELECT DISTINCT {columns(r.key)} FROM {new}"
+    yield Statement("count", f"SELECT count(*) FROM ({keys}) AS keys", counts="keys")
     if nullable := [column.name for column in r.table.columns if column.nullable and column.name in r.key]:
         yield not_null(*nullable).on(table, "check table")
 
@@ -121,8 +119,10 @@ def _copy_append_pick(r: Recipe) -> Iterator[Statement]:
 
 def _pick(r: Recipe, staging: str) -> str:
     key = columns(r.key)
+    by_name = {column.name: column for column in r.table.columns}
     others = [name for name in r.table.names if name not in r.order_by and name not in r.key]
-    newest_first = columns([*r.order_by, *others], suffix=" DESC NULLS LAST")
+    ranks = [r.database.sort_key(by_name[name]) for name in (*r.order_by, *others)]
+    newest_first = ", ".join(f"{rank} DESC NULLS LAST" for rank in ranks)
     row_id = r.database.row_id
     return f"""DELETE FROM {staging} WHERE {row_id} IN (
     SELECT {row_id} FROM (

@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import gzip
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -35,11 +35,15 @@ BAD_VALUE = re.compile(r"column \"(?P<column>.*)\"\. Could not convert string \"
 
 @dataclass(frozen=True)
 class Source:
-    """`sql` is what follows FROM; `name` is what errors call it; `columns` is what it reads."""
+    """`sql` is what follows FROM; `name` is what errors call it; `columns` is what it reads.
+
+    `rows` gives them where the database that they are for cannot read them by itself.
+    """
 
     sql: str
     name: str
     columns: tuple[Column, ...] = ()
+    rows: Callable[[], Iterable[Sequence[Any]]] | None = None
 
     def fault(self, error: Exception) -> SourceError:
         """DuckDB's complaint about the data as one line: where it is, and what is wrong."""

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from etlkit.errors import EtlkitError
 
+EXAMPLES = 5  # rows that the error of a check carries
+
 
 def quoted(*parts: str) -> str:
     """A name as an SQL identifier; whatever it holds, it is one name. Several parts are joined by dots.
@@ -111,7 +113,8 @@ class Statement:
     """One SQL statement of a merge, with the step of the recipe that it belongs to.
 
     `counts` is the name under which the report keeps the one number it returns; `objection` looks at the rows it
-    returns and gives the error that ends the merge, or None.
+    returns and gives the error that ends the merge, or None; `fault` says what an error of the database in this
+    statement means, or None; `rows` brings what a statement like COPY takes.
 
     >>> print(Statement("count", "SELECT count(*) FROM daily"))
     -- count
@@ -122,6 +125,8 @@ class Statement:
     sql: str
     counts: str | None = None
     objection: Callable[[Result], EtlkitError | None] | None = None
+    fault: Callable[[Exception], Exception | None] | None = None
+    rows: Callable[[], Iterable[Sequence[Any]]] | None = None
 
     def __str__(self) -> str:
         return f"-- {self.step}\n{self.sql};"
