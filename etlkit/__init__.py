@@ -24,7 +24,8 @@ _HOME = {
     "states": "TaskInstanceState DagRunState DagRunType",
     "clock": "Clock SystemClock SimulatedClock",
     "lab": "Lab",
-    "dag_files": "DagFolder load_dag_file",
+    "dag_files": "load_dag_file",
+    "dag_folder": "DagFolder",
     "variables": "Variable",
     "connections": "Connection",
     "warehouse": "merge",
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from etlkit.clock import Clock, SimulatedClock, SystemClock
     from etlkit.connections import Connection
     from etlkit.dag import DAG, BaseOperator, Label, TaskGroup, XComArg, chain, cross_downstream
-    from etlkit.dag_files import DagFolder, load_dag_file
+    from etlkit.dag_files import load_dag_file
+    from etlkit.dag_folder import DagFolder
     from etlkit.errors import AirflowException, AirflowFailException, AirflowSkipException, EtlkitError
     from etlkit.lab import Lab
     from etlkit.params import Param, ParamsDict

@@ -38,6 +38,8 @@ class Option(NamedTuple):
 
 OPTIONS: Mapping[tuple[str, str], Option] = {
     ("core", "dags_folder"): Option("{home}/dags", Path, "where DAG files are looked for"),
+    ("core", "dag_discovery_safe_mode"): Option("True", boolean, "whether files without the word `dag` are left alone"),
+    ("core", "dagbag_import_timeout"): Option("30.0", float, "seconds that a DAG file may take to load; 0: no limit"),
     ("core", "warehouse"): Option("{home}/warehouse.duckdb", Path, "the DuckDB file that tasks find in their context"),
     ("core", "executor"): Option("SequentialExecutor", str, "what runs the tasks"),
     ("core", "parallelism"): Option("32", int, "how many task instances may run at once, over all DAGs"),
@@ -52,6 +54,7 @@ OPTIONS: Mapping[tuple[str, str], Option] = {
     ("core", "sensitive_var_conn_names"): Option("", str, "more parts of names whose values are hidden, by commas"),
     ("core", "xcom_max_bytes"): Option("49344", int, "the largest XCom value, in bytes of JSON"),
     ("api", "base_url"): Option("", str, "where people reach the web server; links in messages begin with it"),
+    ("dag_processor", "refresh_interval"): Option("2.0", float, "seconds between two looks at the DAG folder"),
     ("database", "sql_alchemy_conn"): Option("sqlite:///{home}/etlkit.db", str, "the metadata database"),
     ("logging", "base_log_folder"): Option("{home}/logs", Path, "where each try writes its log file"),
     ("scheduler", "catchup_by_default"): Option("False", boolean, "catchup of a DAG that does not say"),

@@ -89,10 +89,13 @@ class TaskNotFound(DagError):
 
 
 class DagFileError(EtlkitError):
-    """A DAG file that does not load; `line` is None when the file as a whole is at fault."""
+    """A DAG file that does not load; `line` is None when the file as a whole is at fault.
 
-    def __init__(self, path: str, reason: str, line: int | None = None) -> None:
-        self.path, self.reason, self.line = path, reason, line
+    `stacktrace` is how Python tells it, beginning in the file itself; empty if the kit's own look found it.
+    """
+
+    def __init__(self, path: str, reason: str, line: int | None = None, stacktrace: str = "") -> None:
+        self.path, self.reason, self.line, self.stacktrace = path, reason, line, stacktrace
         super().__init__(f"{path}{f':{line}' if line else ''}: {reason}")
 
 

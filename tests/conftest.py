@@ -80,7 +80,8 @@ def own_imports(tmp_path, monkeypatch):
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+        module = vars(sys.modules[name])
+        if str(tmp_path) in f"{module.get('__file__')} {module.get('__path__')}":  # some packages have no file
             del sys.modules[name]
 
 

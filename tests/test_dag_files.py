@@ -1,15 +1,17 @@
-"""DAG files and folders of them: what is found, what is refused and at which line, what is read again."""
+"""DAG files: which DAGs one has, what is refused and at which line."""
 
-import os
 import pickle
+import signal
 import sys
-from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
-from etlkit.dag_files import DagFolder, load_dag_file
-from etlkit.errors import DagFileError, DagNotFound
+from etlkit.config import Config, conf
+from etlkit.dag_files import load_dag_file
+from etlkit.dag_folder import DagFolder
+from etlkit.errors import DagFileError
+from etlkit.masking import mask_secret
+from tests.dag_files import one_dag, write
 
 
 @pytest.fixture
@@ -18,18 +20,8 @@ def folder(tmp_path, own_imports):
     return tmp_path
 
 
-def write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(dedent(text), encoding="utf-8")
-    return path
-
-
 def ids(dags):
     return [dag.dag_id for dag in dags]
-
-
-def one_dag(dag_id):
-    return f"from etlkit import DAG\nwith DAG({dag_id!r}):\n    pass\n"
 
 
 # --- which DAGs a file has --------------------------------------------------------------------------------------------
@@ -56,22 +48,6 @@ def test_which_dags_a_file_has(folder, text, expected):
     dags = load_dag_file(path)
     assert ids(dags) == expected
     assert {dag.fileloc for dag in dags} == {str(path)}
-
-
-def test_a_dag_imported_from_another_file_belongs_to_that_one(folder):
-    write(folder / "b.py", one_dag("b"))
-    write(folder / "a.py", "from b import *\nimport b\nfrom etlkit import DAG\nwith DAG('a'): pass")
-    found = DagFolder(folder)
-    assert {dag_id: Path(dag.fileloc).name for dag_id, dag in found.dags.items()} == {"a": "a.py", "b": "b.py"}
-    assert found.errors == []
-
-
-def test_a_dag_made_by_a_helper_belongs_to_the_file_that_called_it(folder):
-    write(folder / "factory.py", "from etlkit import DAG\ndef make(n):\n    with DAG(n) as d:\n        return d\n")
-    path = write(folder / "a.py", "from factory import make  # makes DAGs\nmake('a')\nd = make('b')\n")
-    found = DagFolder(folder)
-    assert {dag_id: dag.fileloc for dag_id, dag in found.dags.items()} == {"a": str(path), "b": str(path)}
-    assert found.errors == [], "a helper that another file imports needs no DAG"
 
 
 def test_the_folder_and_the_file_s_own_folder_are_importable_and_stay_so(folder):
@@ -151,6 +127,11 @@ WRONG = {
     ),
     "an empty file": ("", None, "there is no DAG in it"),
     "a wrong argument": ("from etlkit import DAG\nd = DAG('a', schedul='@daily')\n", 2, "did you mean 'schedule'?"),
+    "a name that it does not have": (
+        "from json import lods\n",
+        1,
+        "ImportError: cannot import name 'lods' from 'json'",
+    ),
     "a cycle": (
         "from etlkit import DAG\nfrom etlkit.operators.empty import EmptyOperator as E\n"
         "with DAG('d'):\n    a, b = E(task_id='a'), E(task_id='b')\n    a >> b >> a\n",
@@ -187,6 +168,47 @@ def test_the_line_is_the_file_s_own_even_if_a_helper_fails(folder):
         load_dag_file(path)
 
 
+def test_a_helper_that_is_no_python_is_named_with_its_line(folder):
+    write(folder / "helper.py", "x = 1\ny = = 2\n")
+    path = write(folder / "a.py", "\nimport helper\n")
+    with pytest.raises(DagFileError, match=r"a\.py:2: SyntaxError: invalid syntax \(helper\.py, line 2\)"):
+        load_dag_file(path)
+
+
+def test_an_error_that_cannot_say_what_it_is(folder):
+    path = write(folder / "a.py", "class E(Exception):\n    def __str__(self):\n        return 1 / 0\nraise E\n")
+    with pytest.raises(DagFileError, match=r"a\.py:4: E: \(it cannot say what\)"):
+        load_dag_file(path)
+
+
+def test_the_stack_trace_begins_in_the_file_and_shows_no_secret(folder):
+    mask_secret("hunter22")
+    write(folder / "helper.py", "def connect(url):\n    raise OSError(url)\n")
+    path = write(folder / "a.py", "import helper\nhelper.connect('db://anna:hunter22@db')\n")
+    with pytest.raises(DagFileError) as caught:
+        load_dag_file(path)
+    lines = caught.value.stacktrace.splitlines()
+    assert lines[:2] == ["Traceback (most recent call last):", f'  File "{path}", line 2, in <module>']
+    assert lines[-1] == "OSError: db://anna:***@db"
+    assert "hunter22" not in caught.value.stacktrace + caught.value.reason
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no SIGALRM here")
+@pytest.mark.parametrize("catching", ["Exception", "OSError"])
+def test_a_file_that_takes_for_ever(folder, monkeypatch, catching):
+    monkeypatch.setattr(conf, "_config", Config(folder, {"ETLKIT__CORE__DAGBAG_IMPORT_TIMEOUT": "0.05"}))
+    text = (
+        f"from threading import Event\n\nwhile True:\n    try:\n        Event().wait(9)\n    except {catching}: pass\n"
+    )
+    path = write(folder / "slow.py", text)
+    with pytest.raises(DagFileError) as caught:
+        load_dag_file(path)
+    assert str(caught.value) == (
+        f"{path}:5: takes longer than 0.05 seconds to load; move what takes long into a task, or raise [core] "
+        "dagbag_import_timeout"
+    )
+
+
 @pytest.mark.parametrize("content", [b"x = '\xed\xa0\x80'\n", b"x = 1\0\n", b"# coding: no-such-code\n"])
 def test_bytes_that_are_no_text_are_one_line_too(folder, content):
     path = folder / "bad.py"
@@ -204,112 +226,3 @@ def test_a_file_that_is_not_python(folder):
     path = write(folder / "a.txt", one_dag("a"))
     with pytest.raises(DagFileError, match=r"its name must end in \.py"):
         load_dag_file(path)
-
-
-# --- folders ----------------------------------------------------------------------------------------------------------
-
-
-def test_one_broken_file_is_one_error_and_the_others_load(folder):
-    for name in "abc":
-        write(folder / f"{name}.py", one_dag(name))
-    broken = write(folder / "b.py", "from etlkit import DAG\nDAG(\n")
-    found = DagFolder(folder)
-    assert list(found.dags) == ["a", "c"]
-    assert [(error.path, error.line) for error in found.errors] == [(str(broken), 2)]
-
-
-def test_an_id_taken_by_another_file_makes_the_second_file_broken(folder):
-    first, second = (write(folder / name, one_dag("same")) for name in ("a.py", "b.py"))
-    found = DagFolder(folder)
-    assert found.dags["same"].fileloc == str(first)
-    assert [str(error) for error in found.errors] == [
-        f"{second}: two DAGs are called 'same' (in {first} and {second}); rename one"
-    ]
-
-
-def test_a_folder_runs_only_files_that_speak_of_dags(folder):
-    write(folder / "script.py", "raise RuntimeError('nobody asked for this')")
-    write(folder / ".venv" / "hidden.py", one_dag("hidden"))
-    write(folder / "__pycache__" / "cached.py", one_dag("cached"))
-    write(folder / "notes.txt", one_dag("text"))
-    write(folder / "a.py", one_dag("a"))
-    found = DagFolder(folder)
-    assert (list(found.dags), found.errors) == (["a"], [])
-
-
-def test_a_file_without_its_dag_is_an_error_in_a_folder_too(folder):
-    path = write(folder / "a.py", "from etlkit import dag\n@dag\ndef forgotten(): pass\n")
-    assert [(error.path, error.reason[:20]) for error in DagFolder(folder).errors] == [
-        (str(path), "there is no DAG in i")
-    ]
-
-
-def test_a_dag_that_is_not_found_may_be_in_a_file_that_does_not_load(folder):
-    write(folder / "a.py", one_dag("weather"))
-    with pytest.raises(DagNotFound, match="no DAG is called 'wether'; did you mean 'weather'"):
-        DagFolder(folder).get("wether")
-    broken = write(folder / "b.py", "DAG = 1 / 0\n")
-    with pytest.raises(DagNotFound, match=r"no DAG is called 'flights'.*\(1 file\(s\) did not load: .*b\.py:1: Zero"):
-        DagFolder(folder).get("flights")
-    assert DagFolder(broken).errors[0].line == 1, "a DagFolder may be one file"
-
-
-def test_a_folder_that_is_not_there(folder):
-    with pytest.raises(DagFileError, match="there is no such file or folder"):
-        DagFolder(folder / "missing")
-
-
-# --- reading again ----------------------------------------------------------------------------------------------------
-
-
-def change(path, text):
-    """Write a file so that it looks changed, also to a clock that is coarse."""
-    write(path, text)
-    stat = path.stat()
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
-
-
-def test_only_what_changed_is_read_again(folder):
-    a, b = (write(folder / f"{name}.py", one_dag(name)) for name in "ab")
-    found = DagFolder(folder)
-    before = dict(found.dags)
-    assert not found.refresh()
-    assert found.dags == before
-    change(b, one_dag("b2"))
-    assert found.refresh()
-    assert list(found.dags) == ["a", "b2"]
-    assert found.dags["a"] is before["a"]
-    a.unlink()
-    write(folder / "c.py", one_dag("c"))
-    assert found.refresh()
-    assert list(found.dags) == ["b2", "c"]
-
-
-def test_a_file_that_breaks_and_is_mended(folder):
-    path = write(folder / "a.py", one_dag("a"))
-    found = DagFolder(folder)
-    change(path, one_dag("a") + "1 / 0\n")
-    assert found.refresh()
-    assert (list(found.dags), len(found.errors)) == ([], 1)
-    change(path, one_dag("a") + "\n")
-    assert found.refresh()
-    assert (list(found.dags), found.errors) == (["a"], [])
-
-
-def test_a_change_of_a_helper_is_seen_by_the_files_that_import_it(folder):
-    helper = write(folder / "names.py", "NAME = 'old'\n")
-    write(folder / "a.py", "from names import NAME\nfrom etlkit import DAG\nd = DAG(NAME)\n")
-    write(folder / "b.py", one_dag("b"))
-    found = DagFolder(folder)
-    change(helper, "NAME = 'newer'\n")
-    assert found.refresh()
-    assert sorted(found.dags) == ["b", "newer"]
-
-
-def test_a_dag_id_that_moves_to_another_file(folder):
-    a, b = write(folder / "a.py", one_dag("x")), write(folder / "b.py", one_dag("x"))
-    found = DagFolder(folder)
-    assert len(found.errors) == 1
-    a.unlink()
-    assert found.refresh()
-    assert (found.dags["x"].fileloc, found.errors) == (str(b), [])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from etlkit.config import conf
 from etlkit.dag import DAG
-from etlkit.dag_files import DagFolder
+from etlkit.dag_folder import DagFolder
 
 
 def load_dags(source: Path | None) -> DagFolder:

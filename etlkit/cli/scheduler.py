@@ -11,7 +11,7 @@ from etlkit.cli.options import source_option
 
 if TYPE_CHECKING:
     from etlkit.cli.stopping import Stopping
-    from etlkit.dag_files import DagFolder
+    from etlkit.dag_folder import DagFolder
     from etlkit.scheduler import Scheduler
 
 

@@ -1,9 +1,10 @@
 """`make bench`: every line of the README's table, each a ratio of two things measured in turn in this run."""
 
-from . import engine, merge, startup
+from . import engine, folder, merge, startup
 from .measure import machine
 
 print(machine(), flush=True)
 engine.main()
 startup.main()
+folder.main()
 merge.main()
