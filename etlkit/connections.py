@@ -195,6 +195,10 @@ class Connection:
         """The Connection as JSON, with its secrets."""
         return json.dumps(self.to_dict())
 
+    def without_secrets(self) -> Connection:
+        """The Connection as it may be shown: what is secret in it is `***`."""
+        return self.from_dict(masker.masked(self.to_dict()), self.conn_id)
+
     # --- use ---
 
     @classmethod
@@ -332,7 +336,7 @@ class Connections:
 
     def _imported(self, conn_id: str, entry: Any) -> Connection:
         if isinstance(entry, str):
-            return parsed(conn_id, entry, "the imported file")
+            entry = parsed(conn_id, entry, "the imported file").to_dict()
         if not isinstance(entry, Mapping):
             raise ConfigError(f"connection {conn_id!r}: it is neither a URI nor an object of {', '.join(FIELDS)}")
         stored = self._stored(conn_id)

@@ -41,7 +41,7 @@ from etlkit.executors.base import Executor
 from etlkit.executors.sequential import SequentialExecutor
 from etlkit.logs import LogKey, LogStore
 from etlkit.params import NOTSET
-from etlkit.runs import clear_run, trigger_run
+from etlkit.runs import clear_run, runs_on, trigger_run
 from etlkit.runtime import DagRun, TaskRunner
 from etlkit.scheduler import Scheduler
 from etlkit.scheduler_lock import scheduling
@@ -458,7 +458,7 @@ class Lab:
         from etlkit import viz
 
         dag = self._dag(dag)
-        runs = self.store.runs(dag.dag_id)[-last:]
+        runs = self.store.runs(dag.dag_id, last=last)
         days = {run.logical_date.date() for run in runs if run.logical_date}
         form = "%Y-%m-%d" if len(days) == len(runs) else "%Y-%m-%d %H:%M:%S"
         cells = [
@@ -498,29 +498,19 @@ class Lab:
 
     def _run(self, dag: DAG, which: Any) -> RunRow:
         """The run meant: `trigger`'s answer, a run_id, a logical date, a day in the DAG's zone; the latest if None."""
-        runs = self.store.runs(dag.dag_id)
-        if not runs:
+        (newest,) = self.store.runs(dag.dag_id, last=1) or (None,)
+        if newest is None:
             raise EtlkitError(f"DAG {dag.dag_id!r} has no runs yet; it is {clock_text(self.now)}: lab.why() says more")
         if which is None:
-            return runs[-1]
+            return newest
         name = getattr(which, "run_id", which)
-        found = [run for run in runs if run.run_id == name] or self._runs_on(runs, name, dag.timezone)
+        by_id = self.store.run(dag.dag_id, name) if isinstance(name, str) else None
+        found = [by_id] if by_id else runs_on(self.store, dag.dag_id, instant(name, "run", dag.timezone), dag.timezone)
         if len(found) != 1:
-            there = ", ".join(run.run_id for run in found or (runs[0], runs[-1]))
+            there = ", ".join(run.run_id for run in found or (newest,))
             count = f"{len(found)} runs" if found else "no run"
             raise EtlkitError(f"DAG {dag.dag_id!r} has {count} of {name}; choose by run_id, such as {there}")
         return found[0]
-
-    def _runs_on(self, runs: list[RunRow], when: When, zone: tzinfo) -> list[RunRow]:
-        moment = instant(when, "run", zone)
-        exact = [run for run in runs if run.logical_date == moment]
-        local = moment.astimezone(zone)
-        whole_day = local.time() == time()
-        return exact or [
-            run
-            for run in runs
-            if whole_day and run.logical_date and run.logical_date.astimezone(zone).date() == local.date()
-        ]
 
     # --- how it looks ---
 

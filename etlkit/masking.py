@@ -266,6 +266,11 @@ class MaskedStream:
         for line in lines:
             self.write(line)
 
+    @property
+    def unmasked(self) -> TextIO:
+        """The stream itself, for what somebody asked to see as it is."""
+        return self._stream
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 

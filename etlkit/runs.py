@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import Any
 
 import networkx as nx
@@ -169,6 +169,16 @@ def free_run_id(store: Store, dag: DAG, moment: datetime) -> str:
     plain = DagRunType.MANUAL.run_id(moment.isoformat())
     names = itertools.chain([plain], (f"{plain}__{number}" for number in itertools.count(2)))
     return next(name for name in names if store.run(dag.dag_id, name) is None)
+
+
+def runs_on(store: Store, dag_id: str, moment: datetime, zone: tzinfo) -> list[RunRow]:
+    """The run of a logical date; without one, and if it is midnight in `zone`, all runs of that day there."""
+    exact = store.run_at(dag_id, moment)
+    local = moment.astimezone(zone)
+    if exact is not None or local.time() != time():
+        return [exact] if exact is not None else []
+    next_day = local + timedelta(days=1)  # the next midnight on the wall, however long the day is
+    return store.runs(dag_id, dates=(moment, next_day.astimezone(UTC)))
 
 
 def clear_run(

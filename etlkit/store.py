@@ -109,6 +109,14 @@ class BackfillRow(NamedTuple):
     completed_at: datetime | None
 
 
+class PoolRow(NamedTuple):
+    """One row of `pool`."""
+
+    name: str
+    slots: int
+    description: str
+
+
 class SlotHolder(NamedTuple):
     """A task instance that is queued or running, and so holds slots of its pool."""
 
@@ -128,6 +136,14 @@ def _set_state_sql(queued: bool, finished: bool, from_none: bool) -> str:
 
 SET_STATE = {kind: _set_state_sql(*kind) for kind in itertools.product((True, False), repeat=3)}
 """The UPDATE for a change (to queued, to a final state, from no state)."""
+
+RUN_FILTERS = {
+    "dag_id": "dag_id = :dag_id",
+    "backfill_id": "backfill_id = :backfill_id",
+    "since": "logical_date >= :since",
+    "before": "logical_date < :before",
+}
+"""What `Store.runs` may ask for."""
 
 FINAL = ", ".join(f"'{state}'" for state in sorted(FINISHED))
 RUN_COLUMNS = ", ".join(RunRow._fields)
@@ -320,6 +336,16 @@ class Store:
         """The number of slots of each pool."""
         return dict(self.run_sql("SELECT name, slots FROM pool ORDER BY name").fetchall())
 
+    def pool_rows(self) -> list[PoolRow]:
+        """The pools, by name, with their descriptions."""
+        rows = self.run_sql("SELECT name, slots, COALESCE(description, '') FROM pool ORDER BY name").fetchall()
+        return [PoolRow(*row) for row in rows]
+
+    def delete_pool(self, name: str) -> None:
+        """Delete a pool; tasks that name it wait until there is one of that name again."""
+        self.run_sql("DELETE FROM pool WHERE name = :name", {"name": name})
+        self.touched()
+
     def set_pool(self, name: str, slots: int, description: str = "") -> None:
         """Create a pool or change its number of slots."""
         self.run_sql(
@@ -369,20 +395,27 @@ class Store:
         return _run_row(row) if row else None
 
     def runs(
-        self, dag_id: str | None = None, states: Iterable[str] = (), backfill_id: int | None = None
+        self,
+        dag_id: str | None = None,
+        states: Iterable[str] = (),
+        backfill_id: int | None = None,
+        *,
+        dates: tuple[datetime | None, datetime | None] = (None, None),
+        last: int | None = None,
     ) -> list[RunRow]:
-        """Runs, oldest `run_after` first; of one DAG, of one backfill, in some states, or all."""
+        """Runs, oldest `run_after` first; of one DAG, of one backfill, in some states, or all.
+
+        `dates` are the first logical date and the one before which they end; `last` keeps the newest few.
+        """
         names = ", ".join(f"'{DagRunState(state)}'" for state in states)
-        where = [
-            "dag_id = :dag_id" if dag_id else "",
-            "backfill_id = :backfill_id" if backfill_id else "",
-            f"state IN ({names})" if names else "",
-        ]
-        clause = " AND ".join(filter(None, where)) or "1 = 1"
-        values = {"dag_id": dag_id, "backfill_id": backfill_id}
-        used = {name: value for name, value in values.items() if value}
-        sql = f"SELECT {RUN_COLUMNS} FROM dag_run WHERE {clause} ORDER BY run_after, id"
-        return [_run_row(row) for row in self.run_sql(sql, used).fetchall()]
+        values = {"dag_id": dag_id, "backfill_id": backfill_id, "since": dates[0], "before": dates[1]}
+        used = {name: value for name, value in values.items() if value is not None}
+        conditions = [RUN_FILTERS[name] for name in used] + [f"state IN ({names})"] * bool(names)
+        order, most = ("DESC", f"LIMIT {int(last)}") if last is not None else ("ASC", "")
+        sql = f"""SELECT {RUN_COLUMNS} FROM dag_run WHERE {" AND ".join(conditions) or "1 = 1"}
+                  ORDER BY run_after {order}, id {order} {most}"""
+        rows = self.run_sql(sql, used).fetchall()
+        return [_run_row(row) for row in (rows if last is None else reversed(rows))]
 
     def run(self, dag_id: str, run_id: str) -> RunRow | None:
         """One run by its id."""

@@ -25,7 +25,7 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from etlkit.config import conf
 from etlkit.dag import current_context
@@ -41,6 +41,13 @@ NOTSET: Any = object()
 
 ENVIRONMENT = ("ETLKIT_{kind}_{name}", "AIRFLOW_{kind}_{name}")
 """Environment variables that come before the metadata database; `kind` is VAR or CONN, the name in upper case."""
+
+
+class Entry(NamedTuple):
+    """The value of a Variable, and what was noted about it."""
+
+    value: Any
+    description: str | None
 
 
 class Variables:
@@ -103,6 +110,21 @@ class Variables:
         row = self.store.run_sql("SELECT description FROM variable WHERE key = :key", {"key": key}).fetchone()
         return row[0] if row else None
 
+    def all(self, *, include_secrets: bool = False) -> dict[str, Entry]:
+        """The Variables of the database by name, what `serialize_json` wrote as what it means.
+
+        Secrets are `***` unless they are asked for.
+        """
+        vault = vault_of(self.store)
+        entries = {}
+        rows = self.store.run_sql("SELECT key, val, description FROM variable ORDER BY key").fetchall()
+        for key, token, description in rows:
+            text = vault.decrypt(token, f"Variable {key!r}")
+            learn_variable(key, text)
+            value = _meaning(text)
+            entries[key] = Entry(value if include_secrets else masker.masked(value, key), description)
+        return entries
+
     # --- export and import ---
 
     def export(self, *, include_secrets: bool = False) -> dict[str, Any]:
@@ -111,16 +133,10 @@ class Variables:
         A value that `serialize_json` wrote is given as what it means. One with a description is given as
         {"value": value, "description": text}. Secrets are `***` unless they are asked for.
         """
-        exported = {}
-        for key in self.keys():
-            text, description = self._stored(key), self.description(key)
-            assert text is not None
-            learn_variable(key, text)
-            value = _meaning(text)
-            if not include_secrets:
-                value = masker.masked(value, key)
-            wrapped = description is not None or (isinstance(value, dict) and "value" in value)
-            exported[key] = {"value": value, "description": description} if wrapped else value
+        exported: dict[str, Any] = {}
+        for key, entry in self.all(include_secrets=include_secrets).items():
+            wrapped = entry.description is not None or (isinstance(entry.value, dict) and "value" in entry.value)
+            exported[key] = entry._asdict() if wrapped else entry.value
         return exported
 
     def load(self, values: Mapping[str, Any], *, on_existing: str = "overwrite") -> list[str]:

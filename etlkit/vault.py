@@ -132,7 +132,7 @@ def _create(path: Path) -> list[str]:
     """Make the key file; whoever comes second finds the first one's key, and nobody ever sees half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{uuid4().hex}")
-    with _private_file(draft) as file:
+    with private_file(draft) as file:
         file.write(new_key() + "\n")
     with contextlib.suppress(FileExistsError):
         os.link(draft, path)  # unlike a rename, this never takes another file's place
@@ -141,9 +141,9 @@ def _create(path: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _private_file(path: Path) -> Iterator[TextIO]:
+def private_file(path: Path) -> Iterator[TextIO]:
     """A new file to write, for its owner's eyes only, on the disk when the block ends; FileExistsError if it exists."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
@@ -194,7 +194,7 @@ def _add_key(path: Path) -> None:
     """Put a new key above the others in the key file, which is replaced whole; its draft keeps others from doing so."""
     draft = path.with_name(f"{path.name}.new")
     try:
-        with _private_file(draft) as file:
+        with private_file(draft) as file:
             file.writelines(f"{key}\n" for key in (new_key(), *_read(path)))
     except FileExistsError:
         raise VaultError(

@@ -834,7 +834,7 @@ def test_db_commands(small):
     assert small("db", "init").stdout == f"metadata database {database} is ready\n"
     assert small("db", "init").exit_code == 0
     small.json("dags", "backfill", "small", "-s", "2013-01-01")
-    assert small("db", "check").stdout == f"metadata database {database} is in order: 1 DAGs, 1 runs\n"
+    assert small("db", "check").stdout.startswith(f"metadata database {database} is in order: 1 DAGs, 1 runs, ")
 
 
 def test_db_reset_asks_first(small):

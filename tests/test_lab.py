@@ -247,7 +247,7 @@ def test_a_run_is_found_by_its_id_its_date_its_day_or_itself(lab):
         assert lab.log("t", which) == "2013-01-01T01:00:00+00:00\n"
     assert lab.log("t", "2013-01-01") == "2013-01-01T00:00:00+00:00\n", "its own logical date goes before the day"
     assert lab.log("t") == "2013-01-01T02:00:00+00:00\n", "the latest"
-    with pytest.raises(EtlkitError, match="no run of 2013-01-02; choose by run_id, such as scheduled__2013-01-01T01"):
+    with pytest.raises(EtlkitError, match="no run of 2013-01-02; choose by run_id, such as scheduled__2013-01-01T03"):
         lab.log("t", "2013-01-02")
 
 

@@ -19,8 +19,11 @@ import click
 from etlkit._version import __version__
 from etlkit.errors import EtlkitError
 
-GROUPS = {name: f"etlkit.cli.{name}" for name in ("dags", "tasks", "backfill", "scheduler", "logs", "db")}
-"""Commands and groups of them, and the modules that they are in, imported when asked for."""
+GROUPS = (
+    *("dags", "tasks", "backfill", "scheduler", "logs"),
+    *("variables", "connections", "pools", "config", "rotate-fernet-key", "db", "completion"),
+)
+"""Commands and groups of them: each is in a module of its name, which is imported when it is asked for."""
 
 
 class RefusedError(click.ClickException):
@@ -72,7 +75,8 @@ class RootGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in GROUPS:
-            return getattr(import_module(GROUPS[cmd_name]), cmd_name)
+            name = cmd_name.replace("-", "_")
+            return getattr(import_module(f"etlkit.cli.{name}"), name)
         return super().get_command(ctx, cmd_name)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:

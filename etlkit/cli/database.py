@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
-from datetime import UTC, datetime, time
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -87,21 +88,25 @@ def must_be_there() -> None:
 
 
 def paused_flags() -> dict[str, bool]:
-    """Whether each DAG that the database knows is paused.
+    """Whether each DAG that the database knows is paused."""
+    return {dag_id: bool(is_paused) for dag_id, is_paused in look_up("SELECT dag_id, is_paused FROM dag")}
+
+
+def look_up(sql: str, values: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    """The rows that a SELECT finds; none if there is no database yet.
 
     A SQLite file is read without SQLAlchemy, whose start would take longer than all the rest of `dags list`.
     """
     if not is_there():
-        return {}
+        return []
     try:
         file = sqlite_file()
         if file is not None:
             with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-                rows = connection.execute("SELECT dag_id, is_paused FROM dag").fetchall()
-                return {dag_id: bool(is_paused) for dag_id, is_paused in rows}
+                return connection.execute(sql, values or {}).fetchall()
     except sqlite3.Error:
         pass  # no tables yet, or something is wrong with the file: then the store says what
-    return open_store().paused()
+    return open_store().run_sql(sql, values).fetchall()
 
 
 def paused_at_first(dag: DAG) -> bool:
@@ -119,25 +124,38 @@ def register(store: Store, dag: DAG, now: datetime) -> bool:
     return store.paused()[dag.dag_id]
 
 
-def find_run(store: Store, dag_id: str, run: str) -> RunRow:
-    """The run meant by its run_id, its logical date, or the day (in UTC) on which it alone falls."""
-    runs = store.runs(dag_id)
-    found = [row for row in runs if row.run_id == run] or _runs_at(runs, run)
+def find_run(store: Store, dag_id: str, run: str, dag: DAG | None = None) -> RunRow:
+    """The run meant by its run_id, its logical date, or the day on which it alone falls.
+
+    A date without a time zone is read in that of the DAG; who has loaded the DAG gives it.
+    """
+    by_id = store.run(dag_id, run)
+    found = [by_id] if by_id is not None else _runs_at(store, dag_id, run, dag)
     if len(found) != 1:
         count = f"{len(found)} runs" if found else "no run"
         raise EtlkitError(f"DAG {dag_id!r} has {count} of {run}; see: etlkit dags list-runs {dag_id}")
     return found[0]
 
 
-def _runs_at(runs: list[RunRow], date: str) -> list[RunRow]:
+def _runs_at(store: Store, dag_id: str, text: str, dag: DAG | None) -> list[RunRow]:
+    from etlkit.runs import runs_on
+
     try:
-        moment = datetime.fromisoformat(date)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return []
-    moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    dated = [(row.logical_date, row) for row in runs if row.logical_date]
-    exact = [row for at, row in dated if at == moment]
-    return exact or [row for at, row in dated if moment.time() == time() and at.date() == moment.date()]
+    zone = moment.tzinfo or (dag.timezone if dag else zone_of(store, dag_id))
+    return runs_on(store, dag_id, moment.replace(tzinfo=zone).astimezone(UTC), zone)
+
+
+def zone_of(store: Store, dag_id: str) -> tzinfo:
+    """The time zone of a DAG, which only its file knows; UTC if that does not load any more."""
+    from etlkit.cli.loading import load_dags
+
+    row = store.run_sql("SELECT fileloc FROM dag WHERE dag_id = :dag_id", {"dag_id": dag_id}).fetchone()
+    with suppress(EtlkitError):
+        return load_dags(Path(row[0])).get(dag_id).timezone if row and row[0] else UTC
+    return UTC
 
 
 def empty(store: Store) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from etlkit.cli.completion import dag_ids, run_ids, task_ids
 
 if TYPE_CHECKING:
     from etlkit.dag import DAG
@@ -74,7 +77,19 @@ source_option = click.option(
     type=click.Path(path_type=Path),
     help="a DAG file, or a folder of them  [default: dags_folder of the settings]",
 )
+include_secrets_option = click.option("--include-secrets", is_flag=True, help="show secrets as they are, not as ***")
+yes_option = click.option("-y", "--yes", is_flag=True, help="do not ask")
+map_index_option = click.option("--map-index", default=-1, help="which instance of a mapped task")
 conf_option = click.option("-c", "--conf", type=JSON_OBJECT, help="the run's conf, as a JSON object")
-dag_argument = click.argument("dag_id", metavar="DAG")
-task_argument = click.argument("task_id", metavar="TASK")
-run_argument = click.argument("run", metavar="RUN")
+dag_argument = click.argument("dag_id", metavar="DAG", shell_complete=dag_ids)
+task_argument = click.argument("task_id", metavar="TASK", shell_complete=task_ids)
+run_argument = click.argument("run", metavar="RUN", shell_complete=run_ids)
+
+
+def given(value: str, what: str) -> str:
+    """A value of the command line; `-` is asked for without showing it, so that no list of processes does either."""
+    if value != "-":
+        return value
+    if sys.stdin.isatty():
+        return click.prompt(what, hide_input=True, err=True)
+    return sys.stdin.read().rstrip("\n")

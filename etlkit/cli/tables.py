@@ -29,20 +29,37 @@ STATE_STYLES = {
 """Colours of states on a terminal that has colours; the word stays beside them."""
 
 
-def show(rows: Sequence[Row], output: str, *, empty: str = "nothing found") -> None:
-    """Print rows that have the same columns, in one of `FORMATS`; `empty` stands for a table without rows."""
+def show(rows: Sequence[Row], output: str, *, empty: str = "nothing found", secrets: bool = False) -> None:
+    """Print rows that have the same columns, in one of `FORMATS`; `empty` stands for a table without rows.
+
+    `secrets` are shown as they are only if somebody asked for them.
+    """
     if not rows and output in ("table", "plain"):
         click.echo(empty, err=True)
     else:
-        click.echo(FORMATS[output](without_secrets(rows)), nl=False)
+        write(FORMATS[output](rows if secrets else without_secrets(rows)), secrets=secrets)
 
 
 def show_record(record: Row, rows: Sequence[Row], output: str) -> None:
     """Print one thing: as JSON and YAML whole, as a table only its `rows`."""
     if output in ("json", "yaml"):
-        click.echo(FORMATS[output](without_secrets(record)), nl=False)
+        write(FORMATS[output](without_secrets(record)))
     else:
         show(rows, output)
+
+
+def show_fields(record: Row, output: str, *, secrets: bool = False) -> None:
+    """Print one thing: as JSON and YAML an object, as a table a line for each field."""
+    if output in ("json", "yaml"):
+        write(FORMATS[output](record if secrets else without_secrets(record)), secrets=secrets)
+    else:
+        shown = record if secrets else without_secrets(record)
+        show([{"field": name, "value": value} for name, value in shown.items()], output, secrets=secrets)
+
+
+def write(text: str, *, secrets: bool = False) -> None:
+    """Print a text on stdout; `secrets` past the stream that hides them."""
+    click.echo(text, nl=False, file=getattr(sys.stdout, "unmasked", sys.stdout) if secrets else sys.stdout)
 
 
 def without_secrets(value: Any) -> Any:
@@ -119,7 +136,7 @@ def as_table(rows: Sequence[Row]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*rows[0], box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(*rows[0], box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     for row in rows:
         texts = [cell(value) for value in row.values()]
         table.add_row(*(Text(text, style=STATE_STYLES.get(text, ""), overflow="fold") for text in texts))
@@ -151,7 +168,18 @@ def cell(value: Any) -> str:
         return json.dumps(plain_values(value), ensure_ascii=False)
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S").removesuffix(" 00:00:00")
-    return "" if value is None else str(value)
+    return "" if value is None else on_one_line(str(value))
+
+
+def on_one_line(text: str) -> str:
+    """A text with line breaks, and all else that is not printed but moves the cursor, spelled out.
+
+    >>> on_one_line("SELECT 1\\nFROM t")
+    'SELECT 1\\\\nFROM t'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def width(text: str) -> int:
