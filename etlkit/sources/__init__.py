@@ -38,11 +38,23 @@ an error. Columns that you do not name are left out. Whatever cannot be read who
 file, line, column and value, and what to do, because a table without the rows after a broken one looks like any other.
 
 `DailyWeather` is a source to learn with: New York's weather day by day, with outages and late revisions on demand.
+`WeatherApi` is the same behind real HTTP, with slow, late and broken answers as well.
 """
 
 from etlkit.sources.base import Batch, Source
 from etlkit.sources.documents import FileSource, HttpSource
 from etlkit.sources.sql import SqlSource
 from etlkit.sources.weather import DailyWeather, Reading, Revision
+from etlkit.sources.weather_api import WeatherApi
 
-__all__ = ["Batch", "DailyWeather", "FileSource", "HttpSource", "Reading", "Revision", "Source", "SqlSource"]
+__all__ = [
+    "Batch",
+    "DailyWeather",
+    "FileSource",
+    "HttpSource",
+    "Reading",
+    "Revision",
+    "Source",
+    "SqlSource",
+    "WeatherApi",
+]

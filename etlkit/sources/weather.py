@@ -92,6 +92,10 @@ class DailyWeather:
             raise SourceError(f"the weather service does not answer for {day}; try again", source="weather")
         return _readings(day) + [_revised(revision, day) for revision in self._revisions.get(day, ())]
 
+    def days(self) -> list[date]:
+        """Every day that there is, in order."""
+        return sorted(_records())
+
 
 def new_york_day(day: date | datetime | str) -> date:
     """The New York day meant.
@@ -138,6 +142,11 @@ def _revised(revision: Revision, arrival: date) -> Reading:
     key = revision.airport, revision.observed_at
     for original in _readings(new_york_day(revision.observed_at)):
         if (original.airport, original.observed_at) == key:
-            end = datetime.combine(arrival + timedelta(days=1), time(), NEW_YORK).astimezone(UTC)
-            return original._replace(temp=revision.temp, updated_at=end - timedelta(minutes=1))
+            return published_on(arrival, original._replace(temp=revision.temp))
     raise SourceError(f"no reading of {key[0]} at {key[1]} to revise; its hour must be a whole one, in UTC")
+
+
+def published_on(day: date, reading: Reading) -> Reading:
+    """A reading that is published with another day's: one minute before that day ends in New York."""
+    end = datetime.combine(day + timedelta(days=1), time(), NEW_YORK).astimezone(UTC)
+    return reading._replace(updated_at=end - timedelta(minutes=1))
