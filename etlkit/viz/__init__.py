@@ -8,11 +8,17 @@ Nothing here touches pyplot, so a picture is shown once, where it is asked for, 
 """
 
 from etlkit.viz.dag_graph import MOST_TASKS, graph
+from etlkit.viz.interval_timeline import timeline
 from etlkit.viz.looks import STATES, TELLING, Picture
+from etlkit.viz.merge_bars import merge_counts
+from etlkit.viz.rule_table import trigger_rules
+from etlkit.viz.run_calendar import calendar
+from etlkit.viz.run_gantt import Attempt, gantt
 from etlkit.viz.run_grid import MOST_RUNS, Cell, grid
+from etlkit.viz.state_chart import state_machine
 from etlkit.viz.weather import Day, temperatures
 
 __all__ = [
-    "MOST_RUNS", "MOST_TASKS", "STATES", "TELLING", "Cell", "Day", "Picture",
-    "graph", "grid", "temperatures",
+    "MOST_RUNS", "MOST_TASKS", "STATES", "TELLING", "Attempt", "Cell", "Day", "Picture", "calendar", "gantt", "graph",
+    "grid", "merge_counts", "state_machine", "temperatures", "timeline", "trigger_rules",
 ]  # fmt: skip

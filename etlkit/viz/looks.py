@@ -251,6 +251,7 @@ def squares(axes: Axes, places: Sequence[tuple[float, float]], side: float, stat
 
 
 def _shapes(axes: Axes, path: Path, places: Sequence[tuple[float, float]], **how: Any) -> None:
+    how = {"zorder": 3, **how}
     shapes = PathCollection([path], offsets=np.array(places), offset_transform=axes.transData, **how)
     shapes.set_transform(axes.figure.dpi_scale_trans)
     axes.add_collection(shapes, autolim=False)
