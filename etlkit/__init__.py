@@ -19,7 +19,7 @@ from etlkit._version import __version__
 _HOME = {
     "dag": "DAG BaseOperator TaskGroup XComArg Label chain cross_downstream",
     "params": "Param ParamsDict",
-    "taskflow": "dag task task_group get_current_context",
+    "taskflow": "dag task task_group setup teardown get_current_context",
     "rules": "TriggerRule",
     "states": "TaskInstanceState DagRunState DagRunType",
     "clock": "Clock SystemClock SimulatedClock",
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from etlkit.rules import TriggerRule
     from etlkit.sensors import BaseSensorOperator, PokeReturnValue
     from etlkit.states import DagRunState, DagRunType, TaskInstanceState
-    from etlkit.taskflow import dag, get_current_context, task, task_group
+    from etlkit.taskflow import dag, get_current_context, setup, task, task_group, teardown
     from etlkit.variables import Variable
     from etlkit.warehouse import merge
 

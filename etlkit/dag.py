@@ -59,6 +59,7 @@ from etlkit.errors import (
     XComError,
 )
 from etlkit.params import NOTSET, ParamsDict
+from etlkit.scopes import TEARDOWN_RULE, Markable, note_new
 from etlkit.templates import Renderer, environment_for, environment_of
 from etlkit.timetables import TimeRestriction, Timetable, timetable_for
 
@@ -295,7 +296,7 @@ class Reference:
         raise NotImplementedError
 
 
-class XComArg(Reference, Dependency):
+class XComArg(Reference, Markable, Dependency):
     """The result of a task, before there is one: a reference that another task takes as an argument.
 
     Passing it draws the edge; at run time it is replaced by the value that `operator` pushed under `key`. A task that
@@ -434,7 +435,7 @@ def inherited_defaults(
     return {**(dag.default_args if dag else {}), **(group.default_args if group else {}), **(default_args or {})}
 
 
-class BaseOperator(TaskArguments, Dependency, metaclass=OperatorMeta):
+class BaseOperator(TaskArguments, Markable, Dependency, metaclass=OperatorMeta):
     """One task of a DAG; subclass it and write `execute(self, context)` to make an operator of your own.
 
     The arguments that every operator takes are listed in `TaskArguments`; names and meanings are Airflow's. What
@@ -492,6 +493,7 @@ class BaseOperator(TaskArguments, Dependency, metaclass=OperatorMeta):
         check_order(f"task {task_id!r}", self.start_date, self.end_date)
         if dag is not None:
             dag.add_task(self)
+            note_new(self)
 
     def _tell(self, name: str, value: Any) -> None:
         if name not in TASK_ARGUMENTS:
@@ -653,16 +655,20 @@ class TaskGroup(Dependency, metaclass=CheckedArguments):
 
     @property
     def roots(self) -> list[BaseOperator]:
-        return self._ends(self.dag.graph.pred)
+        inside = {task.task_id: task for task in self.tasks}
+        return [task for task_id, task in inside.items() if inside.keys().isdisjoint(self.dag.graph.pred[task_id])]
 
     @property
     def leaves(self) -> list[BaseOperator]:
-        return self._ends(self.dag.graph.succ)
-
-    def _ends(self, neighbours: Mapping[str, Iterable[str]]) -> list[BaseOperator]:
-        tasks = self.tasks
-        inside = {task.task_id for task in tasks}
-        return [task for task in tasks if inside.isdisjoint(neighbours[task.task_id])]
+        """The tasks with nothing but teardowns after them in the group: what follows it waits for no teardown."""
+        inside = {task.task_id: task for task in self.tasks}
+        after = {task_id: self.dag.graph.succ[task_id].keys() & inside.keys() for task_id in inside}
+        return [
+            task
+            for task_id, task in inside.items()
+            if not task.is_teardown and all(inside[t].is_teardown for t in after[task_id])
+            if not (task.is_setup and after[task_id])
+        ]
 
     def _tails(self) -> list[BaseOperator]:
         # An arrow out of an empty group leaves from what is before the group.
@@ -814,7 +820,7 @@ class DAG(metaclass=CheckedArguments):
             )
         if self.task_dict.get(task.task_id, task) is not task or task.task_id in self.task_groups:
             raise DuplicateTaskIdFound(self.dag_id, task.task_id)
-        if self.fail_fast and task.trigger_rule != "all_success":
+        if self.fail_fast and task.trigger_rule not in ("all_success", TEARDOWN_RULE):
             raise DagError(f"DAG {self.dag_id!r} is fail_fast: task {task.task_id!r} may only use all_success")
         task.dag = self
         self.task_dict[task.task_id] = task
@@ -874,7 +880,7 @@ class DAG(metaclass=CheckedArguments):
     def __exit__(self, exc_type: type | None, *exc_info: object) -> None:
         _dag_stack.pop()
         if exc_type is None:
-            self.topological_order()
+            self.validate()
             for entered in _collectors:
                 entered.append(self)
 
@@ -926,6 +932,20 @@ class DAG(metaclass=CheckedArguments):
         except nx.NetworkXUnfeasible:
             edges = nx.find_cycle(self.graph)
             raise CycleError(self.dag_id, [edges[0][0], *(head for _, head in edges)]) from None
+
+    def validate(self) -> None:
+        """CycleError if tasks wait for each other; DagError if what follows a setup would run without it.
+
+        As in Airflow, what stands directly after a setup is a teardown or has the trigger rule `all_success`.
+        """
+        self.topological_order()
+        for task in self.task_dict.values():
+            for below in task.downstream_list if task.is_setup else ():
+                if not below.is_teardown and below.trigger_rule != "all_success":
+                    raise DagError(
+                        f"DAG {self.dag_id!r}: {below.task_id!r} follows the setup {task.task_id!r}, so its trigger "
+                        f"rule can only be all_success, not {below.trigger_rule}"
+                    )
 
     @property
     def task_ids(self) -> list[str]:

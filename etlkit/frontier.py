@@ -40,6 +40,7 @@ import networkx as nx
 
 from etlkit.dag import DAG, BaseOperator, priority_weights
 from etlkit.rules import RUN, SKIP, TRIGGER_RULES, VERDICT_STATE, WAIT, UpstreamCounts, Verdict, always, evaluate
+from etlkit.scopes import teardowns_of, within
 from etlkit.states import FAILED, FINISHED, REMOVED, SKIPPED, UPSTREAM_FAILED
 
 
@@ -68,6 +69,7 @@ class TaskIndex:
     """A DAG's tasks in topological order, each known by its position, and its edges as lists of positions."""
 
     def __init__(self, dag: DAG) -> None:
+        dag.validate()
         self.dag = dag
         self.ids: list[str] = dag.topological_order()
         self.tasks: list[BaseOperator] = [dag.task_dict[task_id] for task_id in self.ids]
@@ -78,7 +80,13 @@ class TaskIndex:
         self.rules = [TRIGGER_RULES[task.trigger_rule] for task in self.tasks]
         weights = priority_weights(dag)
         self.weights = [weights[task_id] for task_id in self.ids]
-        self.setups = self._setups()
+        self.setups: dict[int, list[int]] = {}
+        """For some tasks, the setups further up within which they work."""
+        self.scopes: dict[int, list[int]] = {}
+        """For some teardowns, the tasks further up that come after their setups."""
+        self.watchers: dict[int, list[int]] = {}
+        """For some tasks, those that mind their states without being directly after them."""
+        self._note_setups()
         self.limited = [
             task.max_active_tis_per_dag is not None or task.max_active_tis_per_dagrun is not None for task in self.tasks
         ]
@@ -128,18 +136,19 @@ class TaskIndex:
         leaves = [i for i, below in enumerate(self.downstream) if not ignored[i] and all(ignored[k] for k in below)]
         return leaves or [i for i, below in enumerate(self.downstream) if not below]
 
-    def _setups(self) -> dict[int, list[int]]:
-        """For each task, the setups it works within: before it, and torn down after it (or never)."""
-        found: dict[int, list[int]] = {}
-        graph = self.dag.graph
+    def _note_setups(self) -> None:
+        """What minds a setup, or what works within it, from further away."""
         for setup in (i for i, task in enumerate(self.tasks) if task.is_setup):
-            teardowns = [t for t in graph.succ[self.ids[setup]] if self.dag.task_dict[t].is_teardown]
-            after = nx.descendants(graph, self.ids[setup])
-            if teardowns:
-                after &= set().union(*(nx.ancestors(graph, t) for t in teardowns))
-            for task_id in after - set(teardowns):
-                found.setdefault(self.position[task_id], []).append(setup)
-        return found
+            for task_id in within(self.dag, self.ids[setup]) - self.dag.graph.succ[self.ids[setup]].keys():
+                self.setups.setdefault(self.position[task_id], []).append(setup)
+            after = nx.descendants(self.dag.graph, self.ids[setup])
+            for teardown in teardowns_of(self.dag, self.ids[setup]):
+                between = after & nx.ancestors(self.dag.graph, teardown) - self.dag.graph.pred[teardown].keys()
+                self.scopes.setdefault(self.position[teardown], []).extend(self.position[t] for t in between)
+        for minded in (self.setups, self.scopes):
+            for i, others in minded.items():
+                for other in others:
+                    self.watchers.setdefault(other, []).append(i)
 
 
 class Frontier:
@@ -227,9 +236,9 @@ class Frontier:
             counts = self._counts[below]
             if counts is not None:
                 counts.add(state, is_setup=is_setup)
-        if is_setup:
+        if self.index.watchers:
             here = self.index.position[self.index.tasks[i].task_id]
-            return [*self.index.downstream[i], *(k for k, setups in self.index.setups.items() if here in setups)]
+            return [*self.index.downstream[i], *self.index.watchers.get(here, ())]
         return self.index.downstream[i]
 
     def verdict(self, i: int) -> Verdict:
@@ -239,9 +248,15 @@ class Frontier:
             verdict = evaluate(rule.__name__, self.counts(i), self.states_of(self.index.setups[i]))
         else:
             verdict = rule(self.counts(i)) if self.index.upstream[i] else RUN
+        if verdict is RUN and self.index.scopes and not self._scope_is_over(i):
+            return WAIT
         if verdict is RUN and self.index.sources and i in self.index.sources:
             return self._of_sources(i)
         return verdict
+
+    def _scope_is_over(self, i: int) -> bool:
+        """Whether all that comes between the setups of a teardown and itself has ended; of other tasks always."""
+        return FINISHED.issuperset(self.states_of(self.index.scopes.get(i, ())))
 
     def states_of(self, positions: Iterable[int]) -> list[str | None]:
         """The states of tasks, of expanded ones those of all instances."""

@@ -100,9 +100,9 @@ class UpstreamCounts:
         """One more upstream task instance reached the final `state`."""
         setattr(self, state, getattr(self, state) + 1)
         self.done += 1
-        if is_setup and state in ("success", "skipped"):
-            name = f"setups_{state}"
-            setattr(self, name, getattr(self, name) + 1)
+        if is_setup:
+            self.setups_success += state == "success"
+            self.setups_skipped += state in ("skipped", "removed")  # either way there is nothing to tear down
 
     @property
     def all_done(self) -> bool:
@@ -252,7 +252,7 @@ def evaluate(rule: str, counts: UpstreamCounts, setups: Iterable[str | None] = (
     if "skipped" in setups:
         return SKIP
     verdict = TRIGGER_RULES[rule](counts) if counts.total else RUN
-    if verdict is RUN and any(state != "success" for state in setups):
+    if verdict is RUN and not {"success", "removed"}.issuperset(setups):
         return WAIT
     return verdict
 

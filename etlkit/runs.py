@@ -17,6 +17,7 @@ from etlkit.arguments import check_date
 from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import DagError, ParamValidationError
 from etlkit.params import NOTSET, run_params
+from etlkit.scopes import with_their_scopes
 from etlkit.states import DagRunState, DagRunType
 from etlkit.store import RunRow, Store, TaskRow
 
@@ -195,19 +196,21 @@ def clear_run(
     """Make tasks of a run undecided again, so that the scheduler runs them anew; returns what was cleared.
 
     All of its tasks, or those in `task_ids` (with everything `downstream` or `upstream` of them); `only_failed` leaves
-    out those that did not fail. A run that had finished is queued again.
+    out those that did not fail. With a task go the setups that it works within, and with a setup its teardowns. A run
+    that had finished is queued again.
     """
     wanted = None if task_ids is None else _with_neighbours(dag, task_ids, downstream, upstream)
     with store.transaction():
         store.hold(run.id)
         state = _state_now(store, run)
+        decided = [task for task in store.task_instances(run.id) if task.state is not None]
         tasks = [
             task
-            for task in store.task_instances(run.id)
+            for task in decided
             if (wanted is None or task.task_id in wanted)
             and (not only_failed or task.state in ("failed", "upstream_failed"))
-            and task.state is not None
         ]
+        tasks += _scopes_around(dag, tasks, decided)
         retries = {task_id: task.retries for task_id, task in dag.task_dict.items()}
         store.clear([(task.id, retries.get(task.task_id, 0)) for task in tasks], now)
         if tasks and state in (DagRunState.SUCCESS, DagRunState.FAILED):
@@ -221,6 +224,13 @@ def _state_now(store: Store, run: RunRow) -> str:
     if row is None:
         raise DagError(f"DAG {run.dag_id!r} has no run {run.run_id!r} any more")
     return row.state
+
+
+def _scopes_around(dag: DAG, tasks: list[TaskRow], among: list[TaskRow]) -> list[TaskRow]:
+    """The setups and teardowns that have to run again with these tasks."""
+    chosen = {task.task_id for task in tasks}
+    also = with_their_scopes(dag, chosen) - chosen
+    return [task for task in among if task.task_id in also]
 
 
 def _with_neighbours(dag: DAG, task_ids: Iterable[str], downstream: bool, upstream: bool) -> set[str]:

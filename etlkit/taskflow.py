@@ -20,7 +20,7 @@ Calling a function under `@task` while a DAG is written makes a task of it and g
 [('extract', 'mean'), ('extract__1', 'mean__1')]
 
 Names and meanings are those of `airflow.sdk`: `@dag`, `@task`, `@task.branch`, `@task.short_circuit`, `@task.sensor`,
-`@task.bash`, `@task_group`, `.override(...)`.
+`@task.bash`, `@task_group`, `@setup`, `@teardown`, `.override(...)`.
 """
 
 from __future__ import annotations
@@ -52,10 +52,20 @@ from etlkit.operators.python import (
     ShortCircuitOperator,
     call_function,
 )
+from etlkit.scopes import TEARDOWN_RULE, context_wrapper
 from etlkit.sensors.python import PythonSensor
 from etlkit.templates import rendered_value
 
-__all__ = ["current_context", "dag", "get_current_context", "task", "task_group"]
+__all__ = [
+    "context_wrapper",
+    "current_context",
+    "dag",
+    "get_current_context",
+    "setup",
+    "task",
+    "task_group",
+    "teardown",
+]
 
 
 class DecoratedBashOperator(BashOperator):
@@ -86,6 +96,9 @@ class TaskFactory:
     `function` is the function itself, for calling it as one: in a test, or inside another task.
     """
 
+    mark: Callable[[XComArg], XComArg] | None = None
+    """What makes each of its tasks a setup or teardown."""
+
     def __init__(
         self, function: Callable[..., Any], operator: type[BaseOperator], decorator: str, arguments: Mapping[str, Any]
     ) -> None:
@@ -103,7 +116,11 @@ class TaskFactory:
     def __call__(self, *args: Any, **kwargs: Any) -> XComArg:
         self.bind(args, kwargs)
         made = self.operator(python_callable=self.function, op_args=args, op_kwargs=kwargs, **self._free_arguments())
-        return made.output
+        return self.marked(made.output)
+
+    def marked(self, result: XComArg) -> XComArg:
+        """The result of a task made of it, which is a setup or teardown if this stands under such a decorator."""
+        return result if self.mark is None else self.mark(result)
 
     def _free_arguments(self) -> dict[str, Any]:
         """The task's arguments, with a task_id that nothing in the DAG has yet."""
@@ -128,7 +145,9 @@ class TaskFactory:
 
     def override(self, **arguments: Any) -> TaskFactory:
         """The same function with other arguments for its task: `f.override(task_id="g", retries=2)(…)`."""
-        return TaskFactory(self.function, self.operator, self.decorator, {**self.arguments, **arguments})
+        other = TaskFactory(self.function, self.operator, self.decorator, {**self.arguments, **arguments})
+        other.mark = self.mark
+        return other
 
     @property
     def name(self) -> str:
@@ -203,7 +222,8 @@ class PartialTask:
     def _mapped(self, expansion: Product | Records) -> XComArg:
         shared = {"python_callable": self.factory.function, "op_kwargs": dict(self.kwargs)}
         arguments = {**self.factory._free_arguments(), **shared}
-        return mapped_task(self.factory.operator, arguments, expansion, into="op_kwargs").output
+        made = mapped_task(self.factory.operator, arguments, expansion, into="op_kwargs")
+        return self.factory.marked(made.output)
 
     def __repr__(self) -> str:
         return f"<partial {self.factory!r}, not expanded yet>"
@@ -338,3 +358,38 @@ def task_group(function: Callable[..., Any] | None = None, /, **arguments: Any) 
     if function is not None:
         return GroupFactory(function, arguments)
     return lambda function: GroupFactory(function, arguments)
+
+
+def setup(function: Any) -> TaskFactory:
+    """Makes the tasks of a function setups: see `etlkit.scopes`. It goes above the function, or above its `@task`.
+
+    >>> with DAG("d") as written:
+    ...     @setup
+    ...     def make(): ...
+    ...     @teardown
+    ...     def clear(): ...
+    ...     @task
+    ...     def work(): ...
+    ...     with make() >> clear():
+    ...         _ = work()
+    >>> sorted(written.graph.edges)
+    [('make', 'clear'), ('make', 'work'), ('work', 'clear')]
+    """
+    return _marking("@setup", function, XComArg.as_setup)
+
+
+def teardown(function: Any = None, /, *, on_failure_fail_dagrun: bool = False) -> Any:
+    """Makes the tasks of a function teardowns; a run fails with them only with `on_failure_fail_dagrun`."""
+    mark = functools.partial(XComArg.as_teardown, on_failure_fail_dagrun=on_failure_fail_dagrun)
+    decorate = functools.partial(_marking, "@teardown", mark=mark)
+    return decorate if function is None else decorate(function)
+
+
+def _marking(decorator: str, function: Any, mark: Callable[[XComArg], XComArg]) -> TaskFactory:
+    if isinstance(function, GroupFactory):
+        raise DagError(f"{decorator} goes above a task; a group cannot be one")
+    factory = function if isinstance(function, TaskFactory) else TaskFactory(function, PythonOperator, decorator, {})
+    if decorator == "@teardown" and factory.arguments.get("trigger_rule", TEARDOWN_RULE) != TEARDOWN_RULE:
+        raise DagError(f"@teardown of {factory.name}(): its trigger rule is always {TEARDOWN_RULE}; leave it out")
+    factory.mark = mark
+    return factory

@@ -307,9 +307,16 @@ class AboutTask:
     def upstream(self) -> dict[str, str | None]:
         """The states of what its rule looks at: the tasks directly before it, and the setups it works within."""
         index = self.run.about.index
-        above = [*index.upstream[self.position], *index.setups.get(self.position, ())]
-        states, placed = self.run.frontier.states, self.run.placed
-        instances = [k for i in above for k in self.run.frontier.index.instances_of(i)]
+        return self._states([*index.upstream[self.position], *index.setups.get(self.position, ())])
+
+    @property
+    def scope(self) -> dict[str, str | None]:
+        """Of a teardown, the states of what comes between its setups and itself and is not directly before it."""
+        return self._states(self.run.about.index.scopes.get(self.position, ()))
+
+    def _states(self, positions: Iterable[int]) -> dict[str, str | None]:
+        index, states, placed = self.run.frontier.index, self.run.frontier.states, self.run.placed
+        instances = [k for i in positions for k in index.instances_of(i)]
         return {instance_name(placed[k]) if k in placed else index.ids[k]: states[k] for k in instances}
 
     @property
@@ -426,7 +433,8 @@ def upstream(task: AboutTask) -> Blocker | None:
     """Its trigger rule waits for tasks before it."""
     if task.run.frontier.verdict(task.position) is not WAIT:
         return None
-    open_ = [_with_state(*item) for item in task.upstream.items() if item[1] not in FINISHED]
+    above = {**task.upstream, **task.scope}
+    open_ = [_with_state(*item) for item in above.items() if item[1] not in FINISHED]
     return Blocker("upstream", f"{rule_in_words(task.task)} waits for {listed(open_)}")
 
 

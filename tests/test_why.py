@@ -18,7 +18,6 @@ from etlkit.errors import (
     DownstreamTasksSkipped,
     TaskNotFound,
 )
-from etlkit.frontier import TaskIndex
 from etlkit.states import FINISHED
 from etlkit.timetables import CronTriggerTimetable
 from etlkit.why import NEXT_RUN, QUEUED_RUN, SKIP_REASONS, TASK, Blocker, Why, why
@@ -319,12 +318,12 @@ def test_each_rule_is_told_in_its_own_words(rule):
 
 
 def test_a_setup_that_is_not_done():
-    dag = make_dag(tasks=[Do("s", BROKEN, retries=1)], edges="s >> work >> t, s >> t")
-    dag.get_task("s").is_setup = dag.get_task("t").is_teardown = True
-    assert TaskIndex(dag).setups
+    dag = make_dag(tasks=[Do("s", BROKEN, retries=1)], edges="s >> load >> work >> t")
+    dag.get_task("t").as_teardown(setups=dag.get_task("s"))
     world = World(dag, now=at(5))
     world.trigger()
-    assert the_only(ask(world.tick(), "work"), "upstream").text.endswith(" waits for s (up_for_retry)")
+    text = the_only(ask(world.tick(), "work"), "upstream").text
+    assert text.endswith(" waits for load (no state), s (up_for_retry)")
 
 
 def test_the_run_before():

@@ -32,7 +32,6 @@ NOT_YET = {
     "x_custom_operator": "templates",
     "x_python": "templates",
     "x_run_if": "@task.run_if, @task.skip_if",
-    "x_short_teardown": "setup and teardown",
     "x_xcom_from_skipped": "an import of Airflow's inside a function",
 }
 SLOW = {"x_execution_timeout": "sleeps; time-outs are tested with the runtime"}
