@@ -201,7 +201,8 @@ import_error = sa.Table(
     sa.Column("filename", TEXT, primary_key=True),
     sa.Column("line", sa.Integer),
     sa.Column("message", TEXT, nullable=False),
-    sa.Column("timestamp", INSTANT),
+    sa.Column("stacktrace", TEXT, nullable=False),
+    sa.Column("timestamp", INSTANT, nullable=False),
 )
 
 decision = sa.Table(

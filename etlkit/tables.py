@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from etlkit import xcom
 from etlkit.database import explained
-from etlkit.errors import MetadataError
+from etlkit.errors import DagFileError, MetadataError
 from etlkit.events import RunEvent, TaskEvent
-from etlkit.masking import masker
+from etlkit.masking import masker, storable
 from etlkit.store import Store
 
 if TYPE_CHECKING:
@@ -64,8 +65,13 @@ ORDER BY r.run_after, r.id, t.id, x.key
 
 DECISIONS = "SELECT at, dag_id, run_id, task_id, map_index, try_number, old, new, reason FROM decision ORDER BY id"
 
+IMPORT_ERRORS = "SELECT filename, line, message, stacktrace, timestamp FROM import_error ORDER BY filename"
+
 INSTANTS = frozenset(
-    {"at", "logical_date", "data_interval_start", "data_interval_end", "run_after", "start_date", "end_date"}
+    {
+        *("timestamp", "at", "logical_date", "data_interval_start", "data_interval_end", "run_after"),
+        *("start_date", "end_date"),
+    }
 )
 
 
@@ -106,6 +112,38 @@ def record_decisions(store: Store, events: Sequence[TaskEvent | RunEvent]) -> No
             """INSERT INTO decision (at, dag_id, run_id, task_id, map_index, try_number, old, new, reason)
                VALUES (:at, :dag_id, :run_id, :task_id, :map_index, :try_number, :old, :new, :reason)""",
             rows,
+        )
+
+
+def import_errors(store: Store) -> pd.DataFrame:
+    """The DAG files that do not load, each with the line and what is wrong there, and since when it has been so."""
+    return _frame(store, IMPORT_ERRORS)
+
+
+def record_import_errors(store: Store, errors: Sequence[DagFileError], now: datetime) -> None:
+    """Make `errors` the ones that the table `import_error` has, in one transaction; those that stay keep their time."""
+    rows = {
+        error.path: {
+            "filename": error.path,
+            "line": error.line,
+            "message": storable(masker.mask(error.reason)),
+            "stacktrace": error.stacktrace,
+            "timestamp": now,
+        }
+        for error in errors
+    }
+    with store.transaction():
+        known = [filename for (filename,) in store.run_sql("SELECT filename FROM import_error").fetchall()]
+        gone = [{"filename": filename} for filename in known if filename not in rows]
+        store.run_many("DELETE FROM import_error WHERE filename = :filename", gone)
+        store.run_many(
+            """INSERT INTO import_error (filename, line, message, stacktrace, timestamp)
+               VALUES (:filename, :line, :message, :stacktrace, :timestamp)
+               ON CONFLICT (filename) DO UPDATE
+               SET line = excluded.line, message = excluded.message, stacktrace = excluded.stacktrace,
+                   timestamp = excluded.timestamp
+               WHERE import_error.message <> excluded.message OR import_error.stacktrace <> excluded.stacktrace""",
+            list(rows.values()),
         )
 
 

@@ -95,7 +95,8 @@ def upgrade() -> None:
         sa.Column("filename", TEXT, nullable=False),
         sa.Column("line", sa.Integer(), nullable=True),
         sa.Column("message", TEXT, nullable=False),
-        sa.Column("timestamp", INSTANT, nullable=True),
+        sa.Column("stacktrace", TEXT, nullable=False),
+        sa.Column("timestamp", INSTANT, nullable=False),
         sa.PrimaryKeyConstraint("filename", name=op.f("pk_import_error")),
     )
     op.create_table(

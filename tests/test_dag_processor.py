@@ -1,0 +1,150 @@
+"""A scheduler and a folder of DAG files that change under each other."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from etlkit import tables
+from etlkit.clock import SimulatedClock
+from etlkit.dag_folder import DagFolder
+from etlkit.dag_processor import DagProcessor
+from etlkit.errors import DagFileError
+from etlkit.executors.sequential import SequentialExecutor
+from etlkit.masking import masker
+from etlkit.runs import trigger_run
+from etlkit.scheduler import Scheduler
+from etlkit.store import Store
+from tests.dag_files import change, one_dag, write
+from tests.engine import at
+from tests.servers import postgres
+
+TWO_TASKS = """
+    from etlkit import DAG, task
+
+    with DAG("two"):
+        @task
+        def first(): return 1
+        @task
+        def second(value): return value * {factor}
+        second(first())
+"""
+
+
+class Room:
+    """A scheduler on a simulated clock with its DAG folder."""
+
+    def __init__(self, folder):
+        self.clock = SimulatedClock(at(1))
+        self.scheduler = Scheduler(Store("sqlite://"), self.clock, SequentialExecutor())
+        self.processor = DagProcessor(self.scheduler, DagFolder(folder))
+        self.store = self.scheduler.store
+
+    def look(self):
+        """What the next look finds, as text."""
+        self.clock.sleep(2)
+        return str(self.processor.look())
+
+    def states(self):
+        """The states of the tasks of the one run."""
+        (run,) = self.store.runs()
+        return {task.task_id: task.state for task in self.store.task_instances(run.id)}
+
+
+@pytest.fixture
+def folder(tmp_path, own_imports):
+    return tmp_path / "dags"
+
+
+def test_files_that_come_change_break_and_go(folder):
+    path = write(folder / "a.py", one_dag("a"))
+    room = Room(folder)
+    assert (room.look(), room.look()) == ("DAGs: 1 new", "None")
+    broken = write(folder / "b.py", "1 / 0\nDAG\n")
+    assert room.look() == "DAGs: none new, changed or gone; files that do not load: 1"
+    assert tables.import_errors(room.store)[["filename", "line", "message"]].values.tolist() == [
+        [str(broken), 1, "ZeroDivisionError: division by zero"]
+    ]
+    change(broken, one_dag("b"))
+    changes = (room.clock.sleep(2), room.processor.look())[1]
+    assert (str(changes), changes.mended) == ("DAGs: 1 new", [str(broken)])
+    assert tables.import_errors(room.store).empty
+    change(path, one_dag("a") + "\n")
+    assert room.look() == "DAGs: 1 changed"
+    path.unlink()
+    assert room.look() == "DAGs: 1 gone"
+    assert list(room.scheduler.dags) == ["b"]
+    assert sorted(room.store.paused()) == ["a", "b"], "what is gone is not forgotten"
+
+
+def test_it_looks_when_the_interval_is_over(folder):
+    write(folder / "a.py", one_dag("a"))
+    room = Room(folder)
+    assert room.processor.look() is not None
+    write(folder / "b.py", one_dag("b"))
+    assert room.processor.look() is None
+    room.clock.jump(room.processor.next_look)
+    assert room.processor.look().new == ["b"]
+    assert room.processor.next_look - room.clock.now() == timedelta(seconds=2)
+
+
+def test_a_file_that_is_edited_while_its_run_is_active(folder):
+    path = write(folder / "two.py", TWO_TASKS.format(factor=10))
+    room = Room(folder)
+    room.look()
+    trigger_run(room.store, room.scheduler.dags["two"].dag, now=room.clock.now())
+    while room.states().get("first") != "success":
+        room.scheduler.tick()
+    assert room.states()["second"] != "success"
+    change(path, "1 / 0  # DAG\n")
+    assert room.look() == "DAGs: 1 gone; files that do not load: 1"
+    room.scheduler.settle()
+    assert room.states()["second"] != "success", "it waits until the file loads"
+    change(path, TWO_TASKS.format(factor=100))
+    room.look()
+    room.scheduler.settle()
+    assert room.states() == {"first": "success", "second": "success"}
+    assert tables.xcoms(room.store)["value"].tolist() == [1, 100], "it goes on with the file as it is now"
+    path.unlink()
+    assert room.look() == "DAGs: 1 gone"
+    assert [run.state for run in room.store.runs()] == ["success"]
+
+
+# --- the table of import errors ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "postgresql"])
+def store(request):
+    if request.param == "memory":
+        url = "sqlite://"
+    else:
+        server = postgres()
+        url = server.url(server.create_database("import_errors"))
+    store = Store(url)
+    yield store
+    store.close()
+
+
+def test_errors_that_stay_keep_their_time(store):
+    def rows():
+        frame = tables.import_errors(store)
+        return [(Path(row.filename).name, row.line, row.message, row.timestamp.day) for row in frame.itertuples()]
+
+    a, b = DagFileError("/d/a.py", "KeyError: 'a'", 3, "Traceback"), DagFileError("/d/b.py", "no DAG")
+    tables.record_import_errors(store, [a, b], at(1))
+    tables.record_import_errors(store, [b, a], at(2))
+    assert rows() == [("a.py", 3, "KeyError: 'a'", 1), ("b.py", None, "no DAG", 1)]
+    tables.record_import_errors(store, [DagFileError("/d/a.py", "KeyError: 'b'", 3, "Traceback")], at(3))
+    assert rows() == [("a.py", 3, "KeyError: 'b'", 3)]
+    tables.record_import_errors(store, [], at(4))
+    assert rows() == []
+
+
+def test_what_no_database_can_spell_and_nobody_may_see(store, folder, monkeypatch):
+    monkeypatch.setattr(masker, "_secrets", frozenset({"hunter22"}))
+    write(folder / "a.py", "raise ValueError('half \\ud800 and NUL \\0 and hunter22')  # DAG\n")
+    tables.record_import_errors(store, DagFolder(folder).errors, at(1))
+    monkeypatch.undo()
+    (row,) = tables.import_errors(store).itertuples()
+    assert row.message == "ValueError: half \\ud800 and NUL \\0 and ***"
+    assert "hunter22" not in row.stacktrace.splitlines()[-1]
