@@ -54,7 +54,7 @@ OPTIONS: Mapping[tuple[str, str], Option] = {
     ("core", "sensitive_var_conn_names"): Option("", str, "more parts of names whose values are hidden, by commas"),
     ("core", "xcom_max_bytes"): Option("49344", int, "the largest XCom value, in bytes of JSON"),
     ("api", "base_url"): Option("", str, "where people reach the web server; links in messages begin with it"),
-    ("dag_processor", "refresh_interval"): Option("2.0", float, "seconds between two looks at the DAG folder"),
+    ("dag_processor", "refresh_interval"): Option("1.0", float, "seconds between two looks at the DAG folder"),
     ("database", "sql_alchemy_conn"): Option("sqlite:///{home}/etlkit.db", str, "the metadata database"),
     ("logging", "base_log_folder"): Option("{home}/logs", Path, "where each try writes its log file"),
     ("scheduler", "catchup_by_default"): Option("False", boolean, "catchup of a DAG that does not say"),

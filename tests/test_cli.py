@@ -802,6 +802,7 @@ def test_why_not(weather):
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
 def test_the_scheduler_runs_what_is_triggered_and_sees_new_files(small, monkeypatch):
     small.environ["ETLKIT__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME"] = "0.05"
+    small.environ["ETLKIT__DAG_PROCESSOR__REFRESH_INTERVAL"] = "0.05"
     small("dags", "unpause", "small")
     process = small.start("scheduler")
     small.dag_file("late.py", SMALL.replace('"small"', '"late", is_paused_upon_creation=False'))

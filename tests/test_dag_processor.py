@@ -42,7 +42,7 @@ class Room:
 
     def look(self):
         """What the next look finds, as text."""
-        self.clock.sleep(2)
+        self.clock.sleep(1)
         return str(self.processor.look())
 
     def states(self):
@@ -66,7 +66,7 @@ def test_files_that_come_change_break_and_go(folder):
         [str(broken), 1, "ZeroDivisionError: division by zero"]
     ]
     change(broken, one_dag("b"))
-    changes = (room.clock.sleep(2), room.processor.look())[1]
+    changes = (room.clock.sleep(1), room.processor.look())[1]
     assert (str(changes), changes.mended) == ("DAGs: 1 new", [str(broken)])
     assert tables.import_errors(room.store).empty
     change(path, one_dag("a") + "\n")
@@ -85,7 +85,7 @@ def test_it_looks_when_the_interval_is_over(folder):
     assert room.processor.look() is None
     room.clock.jump(room.processor.next_look)
     assert room.processor.look().new == ["b"]
-    assert room.processor.next_look - room.clock.now() == timedelta(seconds=2)
+    assert room.processor.next_look - room.clock.now() == timedelta(seconds=1)
 
 
 def test_a_file_that_is_edited_while_its_run_is_active(folder):

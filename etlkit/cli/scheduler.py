@@ -46,7 +46,11 @@ def scheduler(source: Path | None, num_runs: int | None) -> None:
 
 
 def _schedule(processor: DagProcessor, stopping: Stopping, rounds: int | None) -> None:
-    """Look at files and tasks in turn, until somebody asks to stop or all rounds are over."""
+    """Look at files and tasks in turn, until somebody asks to stop or all rounds are over.
+
+    With [dag_processor] refresh_interval as short as the idle time, what is triggered after a file was saved runs what
+    was saved: each time it wakes up it looks at the files first.
+    """
     from contextlib import redirect_stdout
     from datetime import timedelta
     from sys import stderr
