@@ -65,6 +65,29 @@ def _interval(run: RunRow, zone: tzinfo) -> str:
     return f"{start} to {end[5:]}, run at {began[5:]}{state}"
 
 
+def states(lab: Lab) -> dict[str, str]:
+    """The tasks of the latest run and their states."""
+    return {ti.task_id: str(ti.state) for ti in lab.store.task_instances(lab.store.runs()[-1].id)}
+
+
+@contextmanager
+def connected(*tables: str) -> Iterator[Any]:
+    """A DuckDB connection to an empty warehouse with these tables."""
+    from etlkit.warehouse import connect
+
+    with connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        for table in tables:
+            con.execute(table)
+        yield con
+
+
+def table_text(con: Any, query: str) -> str:
+    """A query's rows, a line each."""
+    rows = con.execute(query).fetchall()
+    return "\n".join("  ".join("NULL" if value is None else str(value) for value in row) for row in rows) or "no rows"
+
+
 def errors(lab: Lab) -> str:
     """What the tasks failed with, a line each."""
     rows = lab.store.run_sql("SELECT DISTINCT task_id, error FROM task_instance_history WHERE error <> '' ORDER BY 1")
