@@ -20,6 +20,7 @@ _HOME = {
     "dag": "DAG BaseOperator TaskGroup XComArg Label chain cross_downstream",
     "params": "Param ParamsDict",
     "taskflow": "dag task task_group setup teardown get_current_context",
+    "assets": "Asset AssetAll AssetAny AssetOrTimeSchedule Metadata",
     "rules": "TriggerRule",
     "states": "TaskInstanceState DagRunState DagRunType",
     "clock": "Clock SystemClock SimulatedClock",
@@ -38,6 +39,7 @@ _MODULES = frozenset(
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 
 if TYPE_CHECKING:
+    from etlkit.assets import Asset, AssetAll, AssetAny, AssetOrTimeSchedule, Metadata
     from etlkit.clock import Clock, SimulatedClock, SystemClock
     from etlkit.connections import Connection
     from etlkit.dag import DAG, BaseOperator, Label, TaskGroup, XComArg, chain, cross_downstream

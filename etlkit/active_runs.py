@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 
+from etlkit.assets import AssetKey
 from etlkit.dag import DAG
 from etlkit.frontier import Frontier, TaskIndex
 from etlkit.runtime import KnownItems, Work
@@ -53,6 +54,12 @@ class ScheduledDag:
     def minds_the_past(self) -> bool:
         """Whether any of its tasks waits for the run before."""
         return any(task.depends_on_past for task in self.dag.tasks)
+
+    def is_started_by(self, updated: Container[AssetKey]) -> bool:
+        """Whether new events of these assets are what its schedule waits for."""
+        condition, allowed = self.dag.timetable.asset_condition, self.dag.allowed_run_types
+        may = allowed is None or DagRunType.ASSET_TRIGGERED in allowed
+        return may and condition is not None and condition.is_met(updated)
 
     def next_run(self, now: datetime) -> DagRunInfo | None:
         """The run that the timetable places after the last one, as seen from `now`.

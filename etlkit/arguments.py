@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from etlkit.assets import Asset, AssetRef, check_assets, check_outlets
 from etlkit.errors import DagError, ParamValidationError, nearest
 from etlkit.params import ParamsDict
 from etlkit.rules import TRIGGER_RULES
@@ -210,6 +211,11 @@ class TaskArguments:
     map_index_template: str | None = None
     """A template for the name of each instance of a mapped task: `"{{ task.op_kwargs['airport'] }}"`."""
 
+    outlets: tuple[Asset, ...] = ()
+    """The assets that it makes: each has a new event when the task succeeds. One or a list; see `etlkit.assets`."""
+    inlets: tuple[Asset | AssetRef, ...] = ()
+    """The assets that it reads, whose events it finds in `inlet_events`."""
+
     render_template_as_native_obj: bool | None = None
     """Render templates to Python values, not to text; None is what the DAG says."""
 
@@ -240,6 +246,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "on_skipped_callback": as_callbacks,
     "do_xcom_push": check_bool,
     "multiple_outputs": check_bool,
+    "outlets": check_outlets,
+    "inlets": check_assets,
     "render_template_as_native_obj": check_bool,
 }
 """How the value of a task's argument is checked and put into its one form."""

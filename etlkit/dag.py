@@ -48,6 +48,7 @@ from etlkit.arguments import (
     check_seconds,
     parameters_of,
 )
+from etlkit.assets import schedule_of
 from etlkit.config import conf
 from etlkit.errors import (
     AirflowException,
@@ -692,7 +693,8 @@ class TaskGroup(Dependency, metaclass=CheckedArguments):
 class DAG(metaclass=CheckedArguments):
     """A pipeline: tasks, their order, and when it runs.
 
-    `schedule` is None, a cron string, a preset such as "@daily", a timedelta or a `Timetable`. `start_date` and
+    `schedule` is None, a cron string, a preset such as "@daily", a timedelta, a `Timetable`, or the `Asset`s whose new
+    events start a run. `start_date` and
     `end_date` are aware datetimes and bound the logical dates; a cron is read in `start_date`'s time zone. `catchup`
     says whether intervals that passed before the DAG was switched on are run. `max_active_runs` bounds how many of its
     runs are active at once and `max_active_tasks` how many tasks of one run; a run longer than `dagrun_timeout` fails.
@@ -799,7 +801,7 @@ class DAG(metaclass=CheckedArguments):
 
     def _timetable(self, schedule: Any) -> Timetable:
         return timetable_for(
-            schedule,
+            schedule_of(schedule),
             self.timezone,
             create_cron_data_intervals=conf.get("scheduler", "create_cron_data_intervals"),
             create_delta_data_intervals=conf.get("scheduler", "create_delta_data_intervals"),

@@ -10,10 +10,16 @@
 `backfill`              one row per backfill, and in `backfill_dag_run` what it does with each date
 `variable`              settings for tasks; their values are encrypted
 `connection`            outside systems and how to reach them; passwords and extras are encrypted
+`asset`                 data that tasks make and DAGs wait for; (name, uri) is unique
+`asset_event`           one row per time that an asset was made, and by which task instance
 `import_error`          DAG files that do not load
 `decision`              every state change a listener wrote down, with its reason
 `alembic_version`       which version of these tables the file holds
 ======================  ================================================================================
+
+A DAG that is scheduled on assets has a row in `dag_schedule_asset_reference` for each of them. An event of one puts the
+DAG into `asset_dag_run_queue`, where it stays until a run is made; which events that run is about is in
+`dagrun_asset_event`.
 
 Instants are UTC: `TIMESTAMP WITH TIME ZONE` in PostgreSQL, ISO text in SQLite (`2013-01-01 00:00:00+00:00`), which
 sorts as time does. Names follow Airflow's tables where it has them.
@@ -193,6 +199,57 @@ connection = sa.Table(
     sa.Column("schema", TEXT),
     sa.Column("port", sa.Integer),
     sa.Column("extra", TEXT),
+)
+
+asset = sa.Table(
+    "asset",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", TEXT, nullable=False),
+    sa.Column("uri", TEXT, nullable=False),
+    sa.Column("group", TEXT, nullable=False),
+    sa.Column("extra", TEXT, nullable=False, server_default="{}"),
+    sa.UniqueConstraint("name", "uri"),
+)
+
+asset_event = sa.Table(
+    "asset_event",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("asset_id", sa.Integer, sa.ForeignKey("asset.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("extra", TEXT, nullable=False, server_default="{}"),
+    sa.Column("source_dag_id", TEXT),
+    sa.Column("source_task_id", TEXT),
+    sa.Column("source_run_id", TEXT),
+    sa.Column("source_map_index", sa.Integer),
+    sa.Column("timestamp", INSTANT, nullable=False),
+    sa.Index("ix_asset_event_asset_id_id", "asset_id", "id"),
+)
+
+dag_schedule_asset_reference = sa.Table(
+    "dag_schedule_asset_reference",
+    metadata,
+    sa.Column("dag_id", TEXT, primary_key=True),
+    sa.Column("asset_id", sa.Integer, sa.ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True),
+    # The newest event that a run of the DAG has been made for, or that it is too late to make one for.
+    sa.Column("last_event_id", sa.Integer, nullable=False),
+    sa.Index("ix_dag_schedule_asset_reference_asset_id", "asset_id"),
+)
+
+asset_dag_run_queue = sa.Table(
+    "asset_dag_run_queue",
+    metadata,
+    sa.Column("asset_id", sa.Integer, sa.ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("target_dag_id", TEXT, primary_key=True),
+    sa.Column("created_at", INSTANT, nullable=False),
+)
+
+dagrun_asset_event = sa.Table(
+    "dagrun_asset_event",
+    metadata,
+    sa.Column("dag_run_id", sa.Integer, sa.ForeignKey("dag_run.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("event_id", sa.Integer, sa.ForeignKey("asset_event.id", ondelete="CASCADE"), primary_key=True),
+    sa.Index("ix_dagrun_asset_event_event_id", "event_id"),
 )
 
 import_error = sa.Table(

@@ -136,24 +136,37 @@ def trigger_run(
     check_run_params(dag, conf)
     check_run_id(dag, run_id)
     date = check_date("logical_date", now if logical_date is NOTSET else logical_date)
-    moment = (date or now).astimezone(UTC)
     with store.transaction():
-        store.alone(f"manual runs of {dag.dag_id}")
-        run = insert_run(
-            store,
-            dag,
-            DagRunType.MANUAL,
-            logical_date=date and moment,
-            data_interval=dag.timetable.infer_manual_data_interval(run_after=moment) if date else None,
-            run_after=moment,
-            now=now,
-            conf=conf,
-            run_id=run_id or (None if date else free_run_id(store, dag, moment)),
-        )
-        if run is None:
-            taken = " or ".join([f"of {moment.isoformat()}"] * bool(date) + [f"called {run_id!r}"] * bool(run_id))
-            raise DagError(f"DAG {dag.dag_id!r} already has a run {taken}; clear that one, or give another date or id")
-        store.touched()
+        return make_manual_run(store, dag, now=now, logical_date=date, conf=conf, run_id=run_id)
+
+
+def make_manual_run(
+    store: Store,
+    dag: DAG,
+    *,
+    now: datetime,
+    logical_date: datetime | None,
+    conf: Mapping[str, Any] | None,
+    run_id: str | None,
+) -> RunRow:
+    """Make a manual run inside the caller's transaction, who has checked the params and the id."""
+    store.alone(f"manual runs of {dag.dag_id}")
+    moment = (logical_date or now).astimezone(UTC)
+    run = insert_run(
+        store,
+        dag,
+        DagRunType.MANUAL,
+        logical_date=logical_date and moment,
+        data_interval=dag.timetable.infer_manual_data_interval(run_after=moment) if logical_date else None,
+        run_after=moment,
+        now=now,
+        conf=conf,
+        run_id=run_id or (None if logical_date else free_run_id(store, dag, moment)),
+    )
+    if run is None:
+        taken = " or ".join([f"of {moment.isoformat()}"] * bool(logical_date) + [f"called {run_id!r}"] * bool(run_id))
+        raise DagError(f"DAG {dag.dag_id!r} already has a run {taken}; clear that one, or give another date or id")
+    store.touched()
     return run
 
 
@@ -165,9 +178,12 @@ def check_run_id(dag: DAG, run_id: str | None) -> None:
         raise DagError(f"a manual run of DAG {dag.dag_id!r} cannot have the id {run_id!r}: {reserved}; choose another")
 
 
-def free_run_id(store: Store, dag: DAG, moment: datetime) -> str:
-    """An id for a manual run without a logical date: its moment, and a number if there are several."""
-    plain = DagRunType.MANUAL.run_id(moment.isoformat())
+def free_run_id(store: Store, dag: DAG, moment: datetime, kind: DagRunType = DagRunType.MANUAL) -> str:
+    """An id for a run without a logical date: its moment, and a number if there are several.
+
+    Airflow puts a random word after the moment.
+    """
+    plain = kind.run_id(moment.isoformat())
     names = itertools.chain([plain], (f"{plain}__{number}" for number in itertools.count(2)))
     return next(name for name in names if store.run(dag.dag_id, name) is None)
 

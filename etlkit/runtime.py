@@ -32,6 +32,8 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from etlkit import xcom
+from etlkit.asset_context import AssetReader, InletEvents, OutletEvents, new_events
+from etlkit.asset_events import Source, record_events
 from etlkit.clock import Clock
 from etlkit.connections import Connections, learn_secrets
 from etlkit.dag import DAG, BaseOperator, Callback, XComArg, current_context
@@ -42,6 +44,7 @@ from etlkit.errors import (
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
+    DagError,
     DownstreamTasksSkipped,
     XComError,
 )
@@ -49,6 +52,7 @@ from etlkit.logs import LogKey, LogStore, install_handler
 from etlkit.macros import Lookup, Macros
 from etlkit.mapping import is_mappable, items_of
 from etlkit.masking import masker, one_line
+from etlkit.other_dags import OtherDags
 from etlkit.params import NOTSET, run_params
 from etlkit.states import FAILED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY, DagRunType
 from etlkit.store import LOST, RunRow, Store, this_process
@@ -155,6 +159,8 @@ class TaskRunner:
         self.store, self.clock = store, clock
         self.logs = logs or LogStore()
         self.warehouse = warehouse
+        self.find_dag: Callable[[str], DAG] | None = None
+        """Finds other DAGs by their ids, for tasks that start them or wait for them; a scheduler gives its own."""
         self.hostname, self.pid = this_process()
         install_handler()
         learn_secrets(store)
@@ -182,7 +188,14 @@ class TaskRunner:
         context = Context(ti)
         with self.logs.open(work.log_key):
             outcome, values = packed(work.task, self._attempt(work, context))
-            result = self._finish(work, ti, outcome, values)
+            if work.task.outlets and outcome.state == SUCCESS:
+                outcome = self._announce(work, ti, outcome)
+            try:
+                result = self._finish(work, ti, outcome, values)
+            except DagError as error:  # what it wanted to start cannot be started any more, so nothing was written
+                log.error("%s", error)
+                outcome = Outcome(FAILED, error=error)
+                result = self._finish(work, ti, outcome, {})
             if result.state is not None:
                 self._call_back(work.task, context, result, outcome)
         if isinstance(outcome.error, KeyboardInterrupt):
@@ -221,6 +234,17 @@ class TaskRunner:
         finally:
             current_context.reset(token)
 
+    def _announce(self, work: Work, ti: TaskInstance, outcome: Outcome) -> Outcome:
+        """Let the events of its outlets be written when the attempt ends; it has failed if they cannot be."""
+        try:
+            events = new_events(work.task.outlets, ti.outlet_events)
+        except XComError as error:
+            log.error("%s", error)
+            return Outcome(FAILED, error=error)
+        source = Source(ti.dag_id, ti.task_id, ti.run_id, ti.map_index)
+        ti.at_end.append(lambda now: record_events(self.store, events, source, now))
+        return outcome
+
     def _finish(self, work: Work, ti: TaskInstance, outcome: Outcome, values: Mapping[str, str]) -> Result:
         """Write down how the attempt ended, with the values it leaves, in one transaction."""
         now = self.clock.now()
@@ -248,6 +272,9 @@ class TaskRunner:
             if held:
                 for key, value in values.items():
                     self.store.push_xcom(work.run.id, work.task.task_id, work.map_index, key, value, now)
+                if ti.at_end and state in (SUCCESS, UP_FOR_RESCHEDULE):
+                    for write in ti.at_end:
+                        write(now)
                 if ti.rendered_map_index is not None:
                     self.store.name_task_instance(work.task_pk, ti.rendered_map_index)
         if not held:
@@ -394,7 +421,7 @@ def without_our_frames(error: BaseException) -> BaseException:
 # --- what a task sees -------------------------------------------------------------------------------------------------
 
 
-class TaskInstance:
+class TaskInstance(OtherDags):
     """The attempt that is running, as its task sees it: `context["ti"]`."""
 
     rendered_map_index: str | None = None
@@ -408,6 +435,12 @@ class TaskInstance:
         self.state: str = RUNNING
         self.map_index = work.map_index
         self.try_number, self.max_tries = work.try_number, work.max_tries
+        self.at_end = []
+
+    @cached_property
+    def outlet_events(self) -> OutletEvents:
+        """What the task says about the events of its outlets."""
+        return OutletEvents()
 
     @property
     def hostname(self) -> str:
@@ -633,6 +666,11 @@ CONTEXT_VALUES: dict[str, Callable[[Context], Any]] = {
     "prev_data_interval_start_success": _previous("data_interval_start"),
     "prev_data_interval_end_success": _previous("data_interval_end"),
     "task_instance_key_str": lambda c: f"{c.run.dag_id}__{c.ti.task_id}__{c.get('ds_nodash', c.run.run_id)}",
+    "outlets": lambda c: list(c.task.outlets),
+    "inlets": lambda c: list(c.task.inlets),
+    "outlet_events": lambda c: c.ti.outlet_events,
+    "inlet_events": lambda c: InletEvents(AssetReader(c.ti.store, DagRun), c.task.inlets),
+    "triggering_asset_events": lambda c: AssetReader(c.ti.store, DagRun).triggering_events(c.run),
     "macros": lambda c: Macros(c.ti._runner.clock),
     "var": lambda c: lookups(c.ti.store)["var"],
     "conn": lambda c: lookups(c.ti.store)["conn"],

@@ -3,7 +3,7 @@
 It is an onion. `run_until` owns time: it lets passes happen until nothing more can happen at this instant, then moves
 the clock to the next instant at which something will. `tick` is one pass at one instant:
 
-1. `_create_due_runs`     a DAG's next run is due: insert it, with its task instances
+1. `_create_due_runs`     a DAG's next run is due, or its assets are there: insert it, with its task instances
 2. `_start_queued_runs`   as many queued runs become running as `max_active_runs` allows
 3. `_wake_up`             retries, reschedules and run time-outs whose moment has come
 4. `_decide`              trigger rules: which tasks may run, which end without running
@@ -26,6 +26,7 @@ from collections.abc import Container, Hashable, Iterable
 from datetime import datetime, timedelta
 
 from etlkit.active_runs import ActiveRun, RunQueue, ScheduledDag
+from etlkit.asset_events import give_events, queued, register_assets, take
 from etlkit.clock import Clock
 from etlkit.config import conf
 from etlkit.dag import DAG
@@ -34,7 +35,7 @@ from etlkit.events import Listener, Listeners, RunEvent, TaskEvent
 from etlkit.executors.base import Executor
 from etlkit.past import past_blocks
 from etlkit.rules import explain
-from etlkit.runs import insert_run, instance_rows, task_rows
+from etlkit.runs import free_run_id, insert_run, instance_rows, task_rows
 from etlkit.runtime import Result, TaskRunner, Work, run_callbacks
 from etlkit.slots import Slots
 from etlkit.states import (
@@ -71,6 +72,7 @@ class Scheduler:
     _due: list[tuple[datetime, str]]
     _timers: list[tuple[datetime, int, int, int | None]]
     _waiting_for_room: set[str]
+    _assets_changed: bool
     _touched: dict[int, ActiveRun]
     _done: set[int]
     _timed_out: set[int]
@@ -91,6 +93,7 @@ class Scheduler:
         self.store, self.clock, self.executor = store, clock, executor
         self.runner = runner or TaskRunner(store, clock)
         self.listeners = Listeners(listeners)
+        self.runner.find_dag = self.runner.find_dag or (lambda dag_id: self.entry(dag_id).dag)
         self.parallelism = conf.get("core", "parallelism") if parallelism is None else parallelism
         self.dags: dict[str, ScheduledDag] = {}
         self._stale, self._cut_short = True, False
@@ -110,6 +113,7 @@ class Scheduler:
             self.store.register_dag(
                 dag.dag_id, paused=paused, fileloc=dag.fileloc, schedule=dag.timetable.summary, now=self.clock.now()
             )
+            register_assets(self.store, dag)
         self.dags[dag.dag_id] = entry
         self._stale = True
 
@@ -209,6 +213,7 @@ class Scheduler:
             or (self._timers and self._timers[0][0] <= now)
             or (self._slots.any_free() and self.executor.free_slots() > 0)
             or self._startable
+            or self._assets_changed
         )
 
     def _pass(self, now: datetime) -> list[Work]:
@@ -218,6 +223,8 @@ class Scheduler:
                 if self.store.exclusive and self.store.changed_elsewhere():  # before this had its turn to write
                     raise Conflict("somebody else changed the database")
                 self._create_due_runs(now)
+                if self._assets_changed:
+                    self._create_asset_runs(now)
                 if self._startable:
                     self._start_queued_runs(now)
                 self._wake_up(now)
@@ -285,6 +292,39 @@ class Scheduler:
         if run is not None:  # None: a backfill or a person already made a run of this date
             self._queue_run(run)
             self._run_event(run, None, "queued", now)
+
+    def _create_asset_runs(self, now: datetime) -> None:
+        """A run for each DAG that has new events of the assets it waits for."""
+        self._assets_changed = False
+        for dag_id, updated in queued(self.store).items():
+            entry = self.dags.get(dag_id)
+            if entry is None or entry.paused or not entry.is_started_by(updated):
+                continue
+            if self._runs_of(entry).active >= entry.dag.max_active_runs:
+                continue  # looked at again when one of them ends
+            moment = take(self.store, dag_id)
+            if moment is None:
+                raise Conflict(f"somebody else made the run of {dag_id} for its assets")
+            self._create_asset_run(entry, moment, now, ", ".join(sorted(key.name for key in updated)))
+
+    def _create_asset_run(self, entry: ScheduledDag, moment: datetime, now: datetime, names: str) -> None:
+        kind = DagRunType.ASSET_TRIGGERED
+        run_id = free_run_id(self.store, entry.dag, moment, kind)
+        run = insert_run(
+            self.store,
+            entry.dag,
+            kind,
+            logical_date=None,
+            data_interval=None,
+            run_after=moment,
+            now=now,
+            run_id=run_id,
+        )
+        if run is None:
+            raise Conflict(f"somebody else made the run {run_id} of {entry.dag.dag_id}")
+        give_events(self.store, run.dag_id, run.id)
+        self._queue_run(run)
+        self._run_event(run, None, "queued", now, f"new events of {names}")
 
     def _expect_next_run(self, entry: ScheduledDag, now: datetime) -> None:
         """Note when the DAG's next run is due."""
@@ -559,6 +599,8 @@ class Scheduler:
         if run.row.dag_id in self._waiting_for_room:
             self._waiting_for_room.discard(run.row.dag_id)
             self._expect_next_run(run.entry, now)
+        if run.dag.timetable.asset_condition is not None:
+            self._assets_changed = True  # there may be room for another run
 
     # --- what ended ---
 
@@ -567,6 +609,8 @@ class Scheduler:
         run = self._active.get(result.work.run.id)
         position = None if run is None else run.position_of(result.work)
         self._changes += 1
+        if result.work.task.outlets:
+            self._assets_changed = True
         if result.state is None or run is None or position is None:
             # It was cleared, timed out, taken over or taken out of its DAG while it ran: read again what holds now.
             self._stale = True
@@ -631,6 +675,7 @@ class Scheduler:
         self._due = []
         self._timers = []
         self._waiting_for_room = set()
+        self._assets_changed = False
         self._touched = {}
         self._done = set()
         self._timed_out = set()
@@ -661,6 +706,7 @@ class Scheduler:
                     self._activate(run, now)
         for entry in self.dags.values():
             self._expect_next_run(entry, now)
+            self._assets_changed |= entry.dag.timetable.asset_condition is not None
         if self._given_up:
             self._tell_given_up(now)
         self._stale = False

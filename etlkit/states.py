@@ -57,6 +57,7 @@ class DagRunType(StrEnum):
     SCHEDULED = "scheduled"
     MANUAL = "manual"
     BACKFILL = "backfill"
+    ASSET_TRIGGERED = "asset_triggered"
 
     def run_id(self, suffix: str) -> str:
         """Airflow's form of a run id: `<type>__<run_after>`."""

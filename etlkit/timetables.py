@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from croniter import croniter
     from dateutil.relativedelta import relativedelta
 
+    from etlkit.assets import BaseAsset
+
     Delta: TypeAlias = timedelta | relativedelta
 
 __all__ = [
@@ -453,6 +455,8 @@ class Timetable:
     """The most `max_active_runs` that a DAG on this timetable may have, None for any."""
     starts_at_once: bool = False
     """Whether the next run is due as soon as one has ended."""
+    asset_condition: BaseAsset | None = None
+    """The assets whose new events make runs too, or alone; None for none: see `etlkit.assets`."""
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction

@@ -26,7 +26,7 @@ def test_the_names_are_airflows():
         *("up_for_retry", "up_for_reschedule", "removed"),
     }
     assert [*DagRunState] == ["queued", "running", "success", "failed"]
-    assert [*DagRunType] == ["scheduled", "manual", "backfill"]
+    assert [*DagRunType] == ["scheduled", "manual", "backfill", "asset_triggered"]
 
 
 def test_every_state_has_its_line_in_the_table():

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import networkx as nx
 
+from etlkit.assets import Metadata
 from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import AirflowException, DagError, DownstreamTasksSkipped, nearest
 from etlkit.operators.branch import RECORD_KEY, can_skip, follow
@@ -81,7 +82,7 @@ class Signature(NamedTuple):
     """Those without a default."""
     takes_all: bool
     """Whether it has `**kwargs`."""
-    run: Callable[[Callable[..., Any], Collection[Any], Mapping[str, Any]], Any]
+    run: Callable[[Callable[..., Any], Collection[Any], Mapping[str, Any], Mapping[str, Any]], Any]
     """How it is called: at once, as a coroutine, or as a generator that is run to its end."""
 
 
@@ -136,27 +137,36 @@ def call_function(
             except KeyError:
                 if name in signature.required:
                     raise
-    return signature.run(function, args, keywords)
+    return signature.run(function, args, keywords, context)
 
 
 def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", repr(function))
 
 
-def _run(function: Callable[..., Any], args: Collection[Any], keywords: Mapping[str, Any]) -> Any:
+def _run(
+    function: Callable[..., Any], args: Collection[Any], keywords: Mapping[str, Any], context: Mapping[str, Any]
+) -> Any:
     return function(*args, **keywords)
 
 
-def _run_generator(function: Callable[..., Any], args: Collection[Any], keywords: Mapping[str, Any]) -> Any:
+def _run_generator(
+    function: Callable[..., Any], args: Collection[Any], keywords: Mapping[str, Any], context: Mapping[str, Any]
+) -> Any:
+    """Run it to its end; the Metadata that it yields goes to the events of its outlets."""
     steps = function(*args, **keywords)
     while True:
         try:
-            next(steps)
+            step = next(steps)
         except StopIteration as end:
             return end.value
+        if isinstance(step, Metadata):
+            context["outlet_events"][step.asset].extra.update(step.extra)
 
 
-def _run_coroutine(function: Callable[..., Any], args: Collection[Any], keywords: Mapping[str, Any]) -> Any:
+def _run_coroutine(
+    function: Callable[..., Any], args: Collection[Any], keywords: Mapping[str, Any], context: Mapping[str, Any]
+) -> Any:
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
     from contextvars import copy_context

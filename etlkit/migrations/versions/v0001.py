@@ -12,6 +12,16 @@ INSTANT = sa.TIMESTAMP(timezone=True).with_variant(sa.Text(), "sqlite")
 def upgrade() -> None:
     """Create them all."""
     op.create_table(
+        "asset",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("uri", TEXT, nullable=False),
+        sa.Column("group", TEXT, nullable=False),
+        sa.Column("extra", TEXT, server_default="{}", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_asset")),
+        sa.UniqueConstraint("name", "uri", name=op.f("uq_asset_name_uri")),
+    )
+    op.create_table(
         "backfill",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("dag_id", TEXT, nullable=False),
@@ -113,6 +123,56 @@ def upgrade() -> None:
         sa.Column("description", TEXT, nullable=True),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_variable")),
     )
+    op.create_table(
+        "asset_dag_run_queue",
+        sa.Column("asset_id", sa.Integer(), nullable=False),
+        sa.Column("target_dag_id", TEXT, nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["asset_id"], ["asset.id"], name=op.f("fk_asset_dag_run_queue_asset_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("asset_id", "target_dag_id", name=op.f("pk_asset_dag_run_queue")),
+    )
+    op.create_table(
+        "asset_event",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("asset_id", sa.Integer(), nullable=False),
+        sa.Column("extra", TEXT, server_default="{}", nullable=False),
+        sa.Column("source_dag_id", TEXT, nullable=True),
+        sa.Column("source_task_id", TEXT, nullable=True),
+        sa.Column("source_run_id", TEXT, nullable=True),
+        sa.Column("source_map_index", sa.Integer(), nullable=True),
+        sa.Column("timestamp", INSTANT, nullable=False),
+        sa.ForeignKeyConstraint(["asset_id"], ["asset.id"], name=op.f("fk_asset_event_asset_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_asset_event")),
+    )
+    op.create_index("ix_asset_event_asset_id_id", "asset_event", ["asset_id", "id"], unique=False)
+    op.create_table(
+        "dag_schedule_asset_reference",
+        sa.Column("dag_id", TEXT, nullable=False),
+        sa.Column("asset_id", sa.Integer(), nullable=False),
+        sa.Column("last_event_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["asset_id"], ["asset.id"], name=op.f("fk_dag_schedule_asset_reference_asset_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("dag_id", "asset_id", name=op.f("pk_dag_schedule_asset_reference")),
+    )
+    op.create_index(
+        "ix_dag_schedule_asset_reference_asset_id", "dag_schedule_asset_reference", ["asset_id"], unique=False
+    )
+    op.create_table(
+        "dagrun_asset_event",
+        sa.Column("dag_run_id", sa.Integer(), nullable=False),
+        sa.Column("event_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["dag_run_id"], ["dag_run.id"], name=op.f("fk_dagrun_asset_event_dag_run_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["event_id"], ["asset_event.id"], name=op.f("fk_dagrun_asset_event_event_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("dag_run_id", "event_id", name=op.f("pk_dagrun_asset_event")),
+    )
+    op.create_index("ix_dagrun_asset_event_event_id", "dagrun_asset_event", ["event_id"], unique=False)
     op.create_table(
         "backfill_dag_run",
         sa.Column("id", sa.Integer(), nullable=False),
