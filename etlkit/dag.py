@@ -468,6 +468,9 @@ class BaseOperator(TaskArguments, Markable, Dependency, metaclass=OperatorMeta):
 
     expansion: Expansion | None = None
     """What a mapped task is mapped over: see `etlkit.mapping`."""
+    pre_execute_hook: Callback | None = None
+    post_execute_hook: Callable[[Mapping[str, Any], Any], object] | None = None
+    """What was passed as `pre_execute` and `post_execute`: called before the methods of these names."""
     mapped_over: bool = False
     """Whether another task is mapped over its result, which then must be a list or dict."""
 
@@ -478,6 +481,8 @@ class BaseOperator(TaskArguments, Markable, Dependency, metaclass=OperatorMeta):
         dag: DAG | None = None,
         task_group: TaskGroup | None = None,
         default_args: Mapping[str, Any] | None = None,
+        pre_execute: Callback | None = None,
+        post_execute: Callable[[Mapping[str, Any], Any], object] | None = None,
         **arguments: Any,
     ) -> None:
         dag, group = home_of(dag, task_group)
@@ -491,6 +496,10 @@ class BaseOperator(TaskArguments, Markable, Dependency, metaclass=OperatorMeta):
             self._tell(name, value)
         if self.wait_for_downstream:
             self.depends_on_past = True
+        if pre_execute is not None:
+            self.pre_execute_hook = pre_execute
+        if post_execute is not None:
+            self.post_execute_hook = post_execute
         check_order(f"task {task_id!r}", self.start_date, self.end_date)
         if dag is not None:
             dag.add_task(self)

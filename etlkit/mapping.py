@@ -35,7 +35,8 @@ from etlkit.errors import DagError, XComError, nearest
 from etlkit.params import NOTSET
 from etlkit.templates import LiteralValue, needs_rendering
 
-NOT_MAPPABLE = TASK_ARGUMENTS | {"task_id", "dag", "task_group", "default_args"}
+HOOKS = {"pre_execute", "post_execute"}
+NOT_MAPPABLE = TASK_ARGUMENTS | HOOKS | {"task_id", "dag", "task_group", "default_args"}
 """Arguments that are the same for all instances of a task: what the scheduler has to know before there are any."""
 
 Pull = Callable[[XComArg], Sequence[Any]]
@@ -335,7 +336,7 @@ class MappedOperator(BaseOperator):
     def _made(self, arguments: Mapping[str, Any]) -> BaseOperator:
         # Neither defaults nor edges: the DAG is written already, and this is not a task of it.
         task: BaseOperator = CheckedArguments.__call__(self.operator_class, **arguments, task_id=self.task_id)
-        for name in vars(self).keys() & TASK_ARGUMENTS:
+        for name in vars(self).keys() & (TASK_ARGUMENTS | {f"{hook}_hook" for hook in HOOKS}):
             setattr(task, name, getattr(self, name))
         task.dag, task.task_group = self.dag, self.task_group
         return task

@@ -213,8 +213,12 @@ class TaskRunner:
                 task = task.unmapped(work.map_index, context)
             task = context.task = rendered(task, context)
             with _time_limit(task):
+                if task.pre_execute_hook is not None:
+                    task.pre_execute_hook(context)
                 task.pre_execute(context)
                 value = task.execute(context)
+                if task.post_execute_hook is not None:
+                    task.post_execute_hook(context, value)
                 task.post_execute(context, value)
             if work.map_index >= 0 and task.map_index_template is not None:
                 context.ti.rendered_map_index = instance_name(task, context)

@@ -41,7 +41,7 @@ from etlkit.dag import (
     get_current_context,
     home_of,
 )
-from etlkit.errors import DagError, nearest
+from etlkit.errors import AirflowSkipException, DagError, nearest
 from etlkit.mapping import Product, Records, mapped_task, refuse_positional
 from etlkit.operators.bash import BashOperator
 from etlkit.operators.python import (
@@ -66,6 +66,10 @@ __all__ = [
     "task_group",
     "teardown",
 ]
+
+
+Condition = Callable[[Mapping[str, Any]], bool | tuple[bool, str | None]]
+"""What `@task.run_if` and `@task.skip_if` ask just before the task would run, giving it the context."""
 
 
 class DecoratedBashOperator(BashOperator):
@@ -272,6 +276,48 @@ class TaskDecorators(TaskDecorator):
     short_circuit = TaskDecorator("@task.short_circuit", ShortCircuitOperator)
     sensor = TaskDecorator("@task.sensor", PythonSensor)
     bash = TaskDecorator("@task.bash", DecoratedBashOperator)
+
+    @staticmethod
+    def run_if(condition: Condition, skip_message: str | None = None) -> Callable[[TaskFactory], TaskFactory]:
+        """Skips the task, just before it would run, unless `condition` of its context holds; goes above `@task`.
+
+        `skip_message` goes to the log. The condition may return a pair instead: whether it holds, and the message.
+        """
+        return _conditional("@task.run_if", condition, skip_message, runs_when=True)
+
+    @staticmethod
+    def skip_if(condition: Condition, skip_message: str | None = None) -> Callable[[TaskFactory], TaskFactory]:
+        """Skips the task, just before it would run, if `condition` of its context holds; goes above `@task`.
+
+        >>> @task.skip_if(lambda context: context["params"]["dry"], "a dry run")
+        ... @task
+        ... def load(): ...
+        """
+        return _conditional("@task.skip_if", condition, skip_message, runs_when=False)
+
+
+def _conditional(
+    decorator: str, condition: Condition, skip_message: str | None, *, runs_when: bool
+) -> Callable[[TaskFactory], TaskFactory]:
+    if not callable(condition):
+        raise DagError(f"{decorator} takes a function of the context, not {condition!r}")
+
+    def decorate(factory: TaskFactory) -> TaskFactory:
+        if not isinstance(factory, TaskFactory):
+            raise DagError(f"{decorator} goes above @task, not above {factory!r}")
+        earlier = factory.arguments.get("pre_execute")
+
+        def pre_execute(context: Mapping[str, Any]) -> None:
+            if earlier is not None:
+                earlier(context)
+            answer = condition(context)
+            holds, message = answer if isinstance(answer, tuple) else (answer, None)
+            if bool(holds) != runs_when:
+                raise AirflowSkipException(message or skip_message or f"{decorator} says so")
+
+        return factory.override(pre_execute=pre_execute)
+
+    return decorate
 
 
 task = TaskDecorators("@task", PythonOperator)

@@ -346,3 +346,71 @@ def test_a_dag_function_with_a_name_of_its_own():
 
     assert (f().dag_id, f().doc_md) == ("적재", "written")
     assert dag(dag_id="x")(lambda: None)().dag_id == "x"
+
+
+# --- conditions and hooks ---
+
+
+def test_run_if_and_skip_if_ask_just_before_the_task_runs():
+    with DAG("d", start_date=START, params={"go": False}) as written:
+
+        @task.run_if(lambda context: context["params"]["go"], "not told to go")
+        @task
+        def when_told(): ...
+
+        @task.skip_if(lambda context: (not context["params"]["go"], f"skips on {context['ds']}"))
+        @task.bash
+        def unless_told_not_to():
+            return "echo never"
+
+        @task.run_if(lambda context: context["ti"].map_index == 1)
+        @task.skip_if(lambda context: False)
+        @task
+        def second(x):
+            return x
+
+        when_told() >> EmptyOperator(task_id="after")
+        unless_told_not_to()
+        second.expand(x=[1, 2])
+    run = OneRun(written)
+    assert run.states | {"second": None} == {
+        "when_told": "skipped",
+        "after": "skipped",
+        "unless_told_not_to": "skipped",
+        "second": None,
+    }
+    assert "not told to go" in run.log("when_told") and "skips on 2013-01-02" in run.log("unless_told_not_to")
+    instances = run.lab.store.task_instances(run._row.id)
+    assert [row.state for row in instances if row.task_id == "second"] == ["skipped", "success"]
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda: task.run_if(True), r"@task.run_if takes a function of the context, not True"),
+        (lambda: task.skip_if(bool)(print), "@task.skip_if goes above @task"),
+    ],
+)
+def test_conditions_that_cannot_be(write, message):
+    with pytest.raises(DagError, match=message):
+        write()
+
+
+def test_hooks_are_called_around_the_task_before_its_own_methods():
+    told = []
+
+    class Op(EmptyOperator):
+        def pre_execute(self, context):
+            told.append("own pre")
+
+        def execute(self, context):
+            told.append("execute")
+            return 1
+
+        def post_execute(self, context, result=None):
+            told.append("own post")
+
+    with DAG("d", start_date=START) as written:
+        Op(task_id="a", pre_execute=lambda c: told.append("pre"), post_execute=lambda c, result: told.append(result))
+    assert OneRun(written).state == "success"
+    assert told == ["pre", "own pre", "execute", 1, "own post"]

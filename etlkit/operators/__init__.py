@@ -6,6 +6,8 @@
 `sql`                    `SQLExecuteQueryOperator`: SQL on DuckDB
 `empty`                  `EmptyOperator`: does nothing, and holds arrows together
 `branch`                 `BaseBranchOperator`, to write a branch of one's own
+`date_time`              `BranchDateTimeOperator`: one way within some time, another outside of it
+`weekday`                `BranchDayOfWeekOperator`: one way on some days of the week, another on the rest; `WeekDay`
 `latest_only`            `LatestOnlyOperator`: skips what is after it unless the run is the newest
 =======================  ===========================================================================================
 
@@ -14,14 +16,18 @@ An operator of your own is a subclass of `etlkit.dag.BaseOperator` with an `exec
 
 from etlkit.operators.bash import BashOperator
 from etlkit.operators.branch import BaseBranchOperator
+from etlkit.operators.date_time import BranchDateTimeOperator
 from etlkit.operators.empty import DummyOperator, EmptyOperator
 from etlkit.operators.latest_only import LatestOnlyOperator
 from etlkit.operators.python import BranchPythonOperator, PythonOperator, ShortCircuitOperator
 from etlkit.operators.sql import DuckDBOperator, SQLExecuteQueryOperator
+from etlkit.operators.weekday import BranchDayOfWeekOperator, WeekDay
 
 __all__ = [
     "BaseBranchOperator",
     "BashOperator",
+    "BranchDateTimeOperator",
+    "BranchDayOfWeekOperator",
     "BranchPythonOperator",
     "DuckDBOperator",
     "DummyOperator",
@@ -30,4 +36,5 @@ __all__ = [
     "PythonOperator",
     "SQLExecuteQueryOperator",
     "ShortCircuitOperator",
+    "WeekDay",
 ]

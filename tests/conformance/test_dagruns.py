@@ -1,7 +1,6 @@
 """Whole runs end as Airflow 3.3.2's did: states, tries and XComs of the recorded DAG files.
 
-The files are run as they are, statement by statement; what they import from Airflow is taken from here. A DAG that uses
-something not built yet is in `NOT_YET`, with what it waits for, and must fail until then.
+The files are run as they are, statement by statement; what they import from Airflow is taken from here.
 """
 
 import ast
@@ -15,7 +14,6 @@ import pytest
 
 from etlkit import xcom
 from etlkit.dag import DAG
-from etlkit.errors import DagError
 from etlkit.lab import Lab
 from etlkit.runs import insert_run, trigger_run
 from etlkit.states import DagRunType
@@ -25,17 +23,11 @@ HERE = Path(__file__).parent
 CASES = json.loads((HERE / "cases" / "dagruns.json").read_text(encoding="utf-8"))["cases"]
 OURS = [importlib.import_module(f"etlkit.{name}") for name in ("operators", "sensors", "taskflow", "errors", "dag")]
 
-NOT_YET = {
-    "x_branch_datetime_logical": "BranchDateTimeOperator",
-    "x_branch_datetime_time": "BranchDateTimeOperator",
-    "x_branch_weekday_logical": "BranchDayOfWeekOperator",
-    "x_custom_operator": "templates",
-    "x_python": "templates",
-    "x_run_if": "@task.run_if, @task.skip_if",
-    "x_xcom_from_skipped": "an import of Airflow's inside a function",
-}
 SLOW = {"x_execution_timeout": "sleeps; time-outs are tested with the runtime"}
 ON_PURPOSE = {
+    ("x_custom_operator", "op"): "post_execute is given the result, as its signature says",
+    ("x_custom_operator", "grp.op"): "post_execute is given the result, as its signature says",
+    ("x_python", "current"): "the context has the run's conf",
     ("x_xcom_pull", "look"): "xcom_pull(default=...) gives the default, and not None",
     ("x_xcom_types", "push_big_int"): "a big whole number stays one, and does not become a float",
     ("x_xcom_types", "pull_big_int"): "a big whole number stays one, and does not become a float",
@@ -54,20 +46,28 @@ def dags_of(file: str) -> dict[str, DAG]:
         return built.setdefault(dag.dag_id, dag)
 
     names: dict = {"__name__": file}
+    imports = OurImports()
     for statement in ast.parse((HERE / "cases" / f"{file}.txt").read_text(encoding="utf-8")).body:
-        before = dict(built)
-        if isinstance(statement, ast.ImportFrom) and str(statement.module).startswith("airflow"):
-            wanted = [alias.name for alias in statement.names]
-            names |= {name: getattr(module, name) for name in wanted for module in OURS if hasattr(module, name)}
-            names["DAG"] = recorded
-            continue
-        try:
-            exec(compile(ast.Module([statement], []), file, "exec"), names)
-        except (NameError, AttributeError, DagError):  # it uses something not built yet
-            built = before
+        code = compile(ast.fix_missing_locations(ast.Module([imports.visit(statement)], [])), file, "exec")
+        names |= imports.names | {"DAG": recorded}
+        exec(code, names)
         if "START" in names:
             names["START"] = names["START"].replace(tzinfo=datetime.UTC)
     return built
+
+
+class OurImports(ast.NodeTransformer):
+    """Takes the imports from Airflow out, wherever they stand, and finds the same names here."""
+
+    def __init__(self) -> None:
+        self.names: dict = {}
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt:
+        if not str(node.module).startswith("airflow"):
+            return node
+        wanted = [alias.name for alias in node.names]
+        self.names |= {name: getattr(module, name) for name in wanted for module in OURS if hasattr(module, name)}
+        return ast.Pass()
 
 
 def made(lab: Lab, dag: DAG, given: dict) -> RunRow:
@@ -125,10 +125,7 @@ def recorded(run: dict, ours: dict) -> dict:
 
 def parameters():
     for case in CASES:
-        reason = NOT_YET.get(case["dag_id"])
-        marks = [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
-        if case["dag_id"] in SLOW:
-            marks = [pytest.mark.skip(reason=SLOW[case["dag_id"]])]
+        marks = [pytest.mark.skip(reason=SLOW[case["dag_id"]])] if case["dag_id"] in SLOW else []
         yield pytest.param(case, id=case["id"], marks=marks)
 
 
