@@ -453,25 +453,49 @@ class Lab:
         self._record_decisions()
         return tables.query(self.store, query)
 
+    # --- pictures ---
+
+    def graph(self, dag: DAG | str | None = None, run: Any = None) -> Picture:
+        """A picture of a DAG's tasks in layers, with their states in a run: the latest unless you say otherwise."""
+        from etlkit.viz.history import graph_of_run
+
+        of_dag = self._dag(dag)
+        return graph_of_run(self.store, of_dag, self._run_to_draw(of_dag, run))
+
     def grid(self, dag: DAG | str | None = None, last: int = 60) -> Picture:
         """A picture of a DAG's `last` runs and their tasks' states."""
-        from etlkit import viz
+        from etlkit.viz.history import grid_of_runs
 
-        dag = self._dag(dag)
-        runs = self.store.runs(dag.dag_id, last=last)
-        days = {run.logical_date.date() for run in runs if run.logical_date}
-        form = "%Y-%m-%d" if len(days) == len(runs) else "%Y-%m-%d %H:%M:%S"
-        cells = [
-            (
-                run.logical_date.strftime(form) if run.logical_date else run.run_id,
-                task.task_id,
-                task.state,
-                task.try_number,
-            )
-            for run in runs
-            for task in self.store.task_instances(run.id)
-        ]
-        return viz.grid(cells, title=dag.dag_id)
+        of_dag = self._dag(dag)
+        return grid_of_runs(self.store, of_dag, self.store.runs(of_dag.dag_id, last=last))
+
+    def gantt(self, dag: DAG | str | None = None, run: Any = None) -> Picture:
+        """A picture of who waited and who ran in a run, and of the slots that took: the latest run by default."""
+        from etlkit.viz.history import gantt_of_run
+
+        self._record_decisions()
+        of_dag, executor = self._dag(dag), self.scheduler.executor
+        slots = min(self.scheduler.parallelism, executor.free_slots() + executor.in_flight)
+        return gantt_of_run(self.store, of_dag, self._run_to_draw(of_dag, run), now=self.now, slots=slots)
+
+    def timeline(self, dag: DAG | str | None = None, last: int = 14, coming: int = 1) -> Picture:
+        """A picture of the data intervals of a DAG's `last` runs, of when these happened, and of the next ones."""
+        from etlkit.viz.history import timeline_of_runs
+
+        of_dag = self._dag(dag)
+        runs = self.store.runs(of_dag.dag_id, last=last) if last else []
+        return timeline_of_runs(self.store, of_dag, runs, now=self.now, coming=coming)
+
+    def calendar(self, dag: DAG | str | None = None) -> Picture:
+        """A picture of the days of a DAG's runs, each with what became of it."""
+        from etlkit.viz.history import calendar_of_runs
+
+        of_dag = self._dag(dag)
+        return calendar_of_runs(of_dag, self.store.runs(of_dag.dag_id))
+
+    def _run_to_draw(self, dag: DAG, which: Any) -> RunRow | None:
+        """The run meant; None if none was named and there is none yet."""
+        return self._run(dag, which) if which is not None or self.store.runs(dag.dag_id, last=1) else None
 
     def _record_decisions(self) -> None:
         new = self.events[self._recorded :]

@@ -455,7 +455,7 @@ def test_the_grid_names_runs_by_day_or_by_time(eventful, lab):
     ]
     assert str(eventful.grid(last=1)).splitlines()[0] == "2013-01-02"
     lab.add(make_dag("d", "t", schedule="@hourly", catchup=True)).advance(hours=2)
-    assert str(lab.grid()).splitlines()[0] == "2013-01-01 00:00:00 … 2013-01-01 01:00:00"
+    assert str(lab.grid()).splitlines()[0] == "2013-01-01 00:00 … 2013-01-01 01:00"
 
 
 # --- how it looks -----------------------------------------------------------------------------------------------------
