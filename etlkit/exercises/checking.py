@@ -158,19 +158,19 @@ def unfit(exercise: Exercise, answer: Any) -> str:
 
 def outcomes(exercise: Exercise, answer: Any, timeline: Timeline) -> Iterator[Any]:
     """What an answer shows after each step; an error in it is shown too, and is the last."""
-    if exercise.kind == "DAG":
-        answer = dag_maker(answer)
     try:
-        yield from exercise.play(answer, timeline)
+        yield from exercise.play(maker(exercise, answer), timeline)
     except Exception as error:  # whatever a learner's code raises is what it shows
         yield Raised(type(error).__name__, (str(error).splitlines() or [""])[0])
 
 
-def dag_maker(answer: Any) -> Any:
-    """A function that gives the DAG, whether a DAG was handed in or what makes one."""
+def maker(exercise: Exercise, answer: Any) -> Any:
+    """An answer as `play` takes it: for a DAG, a function that gives it, whether a DAG was handed in or its maker."""
+    if exercise.kind != "DAG":
+        return answer
 
-    def make(*given: Any) -> DAG:
-        made = answer if isinstance(answer, DAG) else answer(*given)
+    def make() -> DAG:
+        made = answer if isinstance(answer, DAG) else answer()
         if not isinstance(made, DAG):
             raise TypeError(f"the function must return a DAG, not {made!r}")
         return made
@@ -181,9 +181,8 @@ def dag_maker(answer: Any) -> Any:
 def difference(exercise: Exercise, answer: Any, timeline: Timeline) -> tuple[Moment, ...]:
     """The steps up to the first at which an answer shows something wrong; none if it never does."""
     moments = []
-    pairs = zip_longest(
-        outcomes(exercise, exercise.solution, timeline), outcomes(exercise, answer, timeline), fillvalue=NOTHING
-    )
+    right = exercise.play(maker(exercise, exercise.solution), timeline)  # an error in it is one in the exercise
+    pairs = zip_longest(right, outcomes(exercise, answer, timeline), fillvalue=NOTHING)
     for step, (expected, seen) in zip(timeline.steps, pairs, strict=False):
         moments.append(Moment(step, expected, seen))
         if expected != seen:

@@ -9,6 +9,7 @@ from typing import Any
 
 from etlkit.config import Config, conf
 from etlkit.dag import DAG
+from etlkit.events import TaskEvent
 from etlkit.exercises.definition import Timeline
 from etlkit.lab import Lab
 from etlkit.operators.empty import EmptyOperator
@@ -89,9 +90,12 @@ def table_text(con: Any, query: str) -> str:
 
 
 def errors(lab: Lab) -> str:
-    """What the tasks failed with, a line each."""
-    rows = lab.store.run_sql("SELECT DISTINCT task_id, error FROM task_instance_history WHERE error <> '' ORDER BY 1")
-    return "\n".join(f"{task}: {error}" for task, error in rows)
+    """What the tasks failed with for good, a line each."""
+    return "\n".join(
+        f"{event.task_id}: {event.reason}"
+        for event in lab.events
+        if isinstance(event, TaskEvent) and event.new == "failed"
+    )
 
 
 @contextmanager

@@ -1,0 +1,373 @@
+"""Notebook 04: one code for the past and the future, and the right way to repair a history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from etlkit.dag import DAG
+from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
+from etlkit.exercises.stage import intervals_run, listing, one_task, short, utc
+from etlkit.lab import Lab
+from etlkit.operators.python import PythonOperator
+
+FIRST = utc("2013-01-01")
+Interval = tuple[datetime, datetime]
+
+# --- the interval, not now --------------------------------------------------------------------------------------------
+
+
+def day_to_load(context: Mapping[str, Any]) -> str:
+    return context["data_interval_start"].strftime("%Y-%m-%d")
+
+
+def day_to_load_start(context: Mapping[str, Any]) -> str:
+    return "2013-01-01"
+
+
+def day_by_the_clock(context: Mapping[str, Any]) -> str:
+    return context["clock"].now().strftime("%Y-%m-%d")
+
+
+def day_it_ends(context: Mapping[str, Any]) -> str:
+    return context["data_interval_end"].strftime("%Y-%m-%d")
+
+
+def day_before_now(context: Mapping[str, Any]) -> str:
+    return (context["clock"].now() - timedelta(days=1)).strftime("%Y-%m-%d")
+
+
+def play_partitions(day_of: Callable[[Any], str], timeline: Timeline) -> Iterator[str]:
+    """Which days each step's runs loaded, in order; whatever the clock shows, simulated or not, is called today."""
+    loaded: list[str] = []
+    with Lab(start="2013-01-09 12:00") as lab:
+
+        def load(**context: Any) -> None:
+            day = str(day_of(context))
+            loaded.append("today" if day >= f"{lab.now:%Y-%m-%d}" else day)
+
+        with DAG("partitions", schedule="@daily", start_date=FIRST) as dag:
+            PythonOperator(task_id="load", python_callable=load)
+        lab.add(dag)
+        for step in timeline.steps:
+            loaded.clear()
+            step.given(lab, dag)
+            yield f"loaded: {listing(loaded)}"
+
+
+def backfill_three(lab: Lab, dag: DAG) -> None:
+    lab.backfill(dag, "2013-01-01", "2013-01-03")
+
+
+def a_day_later(lab: Lab, dag: DAG) -> None:
+    lab.advance(days=1)
+
+
+def clear_the_latest(lab: Lab, dag: DAG) -> None:
+    if lab.store.runs():
+        lab.clear()
+
+
+WHICH_DAY = Exercise(
+    id="04-which-day",
+    tier="enough",
+    kind="function",
+    asked="Write a function `day_of(context)`. It is called by a task of a daily DAG (UTC) and says which day the run"
+    " loads,\nas a text such as '2013-01-02'. It must be right whenever the run happens: on time, late, or for the"
+    " second time.",
+    play=play_partitions,
+    timelines=(
+        Timeline("a backfill", (Step("2013-01-09 12:00", "1 to 3 January are backfilled", backfill_three),)),
+        Timeline(
+            "a backfill, a day, and again",
+            (
+                Step("2013-01-09 12:00", "1 to 3 January are backfilled", backfill_three),
+                Step("2013-01-10 12:00", "a day passes", a_day_later),
+                Step("2013-01-11 12:00", "another day passes", a_day_later),
+                Step("2013-01-11 12:00", "the latest run is cleared", clear_the_latest),
+            ),
+            hidden=True,
+        ),
+    ),
+    start=day_to_load_start,
+    solution=day_to_load,
+    why="A run carries its data interval with it. The clock only says when somebody got round to it.",
+    beliefs=(
+        Belief(
+            "now-is-fine",
+            "`datetime.now()` in a task is fine. A backfill of three days runs three times today, and makes three"
+            " identical partitions.",
+            day_by_the_clock,
+        ),
+        Belief(
+            "day-before-now",
+            "the day to load is always yesterday. Only for a run that is on time.",
+            day_before_now,
+        ),
+        Belief(
+            "end-is-the-day",
+            "the end of the interval is the day it is about. The end is already the next day's first instant.",
+            day_it_ends,
+        ),
+    ),
+    hints=(
+        "Which entries of `context` are the same when the run is made again?",
+        'Look at context["data_interval_start"] and context["data_interval_end"].',
+    ),
+    misconceptions=(10,),
+)
+
+# --- a run by hand ----------------------------------------------------------------------------------------------------
+
+
+def covers(triggered_at: datetime) -> Interval:
+    end = triggered_at.replace(hour=0, minute=0, second=0, microsecond=0)
+    return end - timedelta(days=1), end
+
+
+def covers_start(triggered_at: datetime) -> Interval:
+    return triggered_at, triggered_at
+
+
+def covers_today(triggered_at: datetime) -> Interval:
+    start = triggered_at.replace(hour=0, minute=0)
+    return start, start + timedelta(days=1)
+
+
+def covers_24_hours(triggered_at: datetime) -> Interval:
+    return triggered_at - timedelta(days=1), triggered_at
+
+
+def covers_until_now(triggered_at: datetime) -> Interval:
+    return triggered_at.replace(hour=0, minute=0), triggered_at
+
+
+def play_triggers(covers: Callable[[datetime], Interval], timeline: Timeline) -> Iterator[str]:
+    """The interval that is foretold for each trigger."""
+    for step in timeline.steps:
+        start, end = covers(utc(step.at))
+        yield f"{short(start)} to {short(end)}"
+
+
+MANUAL = Exercise(
+    id="04-manual",
+    tier="target",
+    kind="function",
+    asked="Write a function `covers(triggered_at)`. Somebody triggers a daily DAG (UTC) by hand at that instant."
+    " Return the\nstart and the end of the data interval that the run gets.",
+    play=play_triggers,
+    timelines=(
+        Timeline("in the morning", (Step("2013-01-05 09:30", "triggered by hand"),)),
+        Timeline(
+            "at the edges of the day",
+            (Step("2013-01-05 00:00", "triggered by hand"), Step("2013-01-05 23:59", "triggered by hand")),
+            hidden=True,
+        ),
+    ),
+    start=covers_start,
+    solution=covers,
+    why="A run by hand gets the newest interval that is over, as if it were the scheduled one.",
+    beliefs=(
+        Belief(
+            "covers-today",
+            "a manual run covers today. Today is not over; the run gets the newest interval that is, which is"
+            " yesterday.",
+            covers_today,
+        ),
+        Belief(
+            "covers-until-now",
+            "a manual run covers today so far. Its interval is one of the schedule's, and those are whole days.",
+            covers_until_now,
+        ),
+        Belief(
+            "covers-24-hours",
+            "a manual run covers the last 24 hours. Its interval is one of the schedule's: midnight to midnight.",
+            covers_24_hours,
+        ),
+    ),
+    hints=(
+        "Try it: `Lab(start=...)`, `lab.trigger()`, and look at `lab.runs()`.",
+        "Which day was the last to be over?",
+    ),
+    misconceptions=(6,),
+)
+
+# --- catch-up, backfill, clear ----------------------------------------------------------------------------------------
+
+WEEK = [f"2013-01-0{n}" for n in range(1, 8)]
+
+
+def repair(lab: Lab, dag: DAG) -> None:
+    lab.backfill(dag, "2013-01-01", "2013-01-07", reprocess="failed")
+
+
+def repair_start(lab: Lab, dag: DAG) -> None:
+    lab.unpause(dag)
+
+
+def repair_by_backfill(lab: Lab, dag: DAG) -> None:
+    lab.backfill(dag, "2013-01-01", "2013-01-07")
+
+
+def repair_by_clearing(lab: Lab, dag: DAG) -> None:
+    for run in lab.store.runs():
+        if run.state == "failed":
+            lab.clear(dag, run=run.run_id)
+
+
+def repair_all_again(lab: Lab, dag: DAG) -> None:
+    lab.backfill(dag, "2013-01-01", "2013-01-07", reprocess="completed")
+
+
+def play_repairs(repair: Callable[[Lab, DAG], object], timeline: Timeline) -> Iterator[str]:
+    """Make a history, each day of which ran or failed or is missing; repair it; and the tries and state of each day."""
+    for step in timeline.steps:
+        failing = set(step.given["failed"])
+
+        def load(ds: str, failing: set[str] = failing) -> None:
+            if ds in failing:
+                raise ConnectionError("the source does not answer")
+
+        with DAG("history", schedule="@daily", start_date=FIRST) as dag:
+            PythonOperator(task_id="load", python_callable=load)
+        with Lab(start="2013-01-08 12:00") as lab:
+            lab.add(dag, paused=True)
+            for day in [*step.given["ran"], *step.given["failed"]]:
+                lab.backfill(dag, day, day)
+            failing.clear()
+            repair(lab, dag)
+            yield history(lab)
+
+
+def history(lab: Lab) -> str:
+    """Each day of the week, the state of its run and the tries it took."""
+    rows = lab.store.run_sql(
+        """SELECT substr(r.logical_date, 1, 10), r.state, t.try_number
+           FROM dag_run r JOIN task_instance t ON t.dag_run_id = r.id ORDER BY 1, r.id"""
+    ).fetchall()
+    found = {day: f"{state}, tries: {tries}" for day, state, tries in rows}
+    return "\n".join(f"{day} {found.get(day, 'no run')}" for day in WEEK)
+
+
+def past_week(at: str, what: str, ran: list[str], failed: list[str]) -> Step:
+    """A history of the week, in which these days ran and those failed; the others are missing."""
+    return Step(at, what, {"ran": ran, "failed": failed})
+
+
+REPAIR = Exercise(
+    id="04-repair",
+    tier="target",
+    kind="function",
+    asked="Write a function `repair(lab, dag)`. The days 1 to 7 January should all have been loaded, but some runs"
+    " failed and\nsome days never ran. The source answers again. Make every day right, and run nothing a second time"
+    " that was right.\nThe DAG is paused and stays so.",
+    play=play_repairs,
+    timelines=(
+        Timeline(
+            "two histories",
+            (
+                past_week("history 1", "2 January failed, the others are right", WEEK[:1] + WEEK[2:], WEEK[1:2]),
+                past_week("history 2", "6 and 7 January never ran", WEEK[:5], []),
+            ),
+        ),
+        Timeline(
+            "both at once",
+            (past_week("history 3", "2 January failed, 6 and 7 never ran", [WEEK[0], *WEEK[2:5]], WEEK[1:2]),),
+            hidden=True,
+        ),
+    ),
+    start=repair_start,
+    solution=repair,
+    why="A backfill makes the runs that are missing; `reprocess` says which of those that are there it makes again.",
+    beliefs=(
+        Belief(
+            "backfill-does-all",
+            "a backfill puts everything right. By itself it makes missing runs only, and leaves those that are there,"
+            " failed ones too.",
+            repair_by_backfill,
+        ),
+        Belief(
+            "clear-does-all",
+            "clearing is the same as a backfill. It makes runs again that are there; a day that never ran has none.",
+            repair_by_clearing,
+        ),
+        Belief(
+            "again-costs-nothing",
+            "running it all again is simplest. It is right in the end, and what was right ran twice: on a year's"
+            " history that is a year of work.",
+            repair_all_again,
+        ),
+    ),
+    hints=(
+        "What does `print(lab.backfill(dag, ..., dry_run=True))` say it would do?",
+        "`reprocess` is one of 'none', 'failed', 'completed'.",
+    ),
+    misconceptions=(5,),
+)
+
+
+def see_three_ways() -> Seen:
+    answers = []
+    for way in (repair_by_backfill, repair_by_clearing):
+        timeline = Timeline("", (past_week("", "", [WEEK[0]], [WEEK[1]]),))
+        text = next(iter(play_repairs(way, timeline)))
+        answers.append(text)
+    runs = [sum("no run" not in line for line in text.splitlines()) for text in answers]
+    return Seen(tuple(runs), f"backfill of the week:\n{answers[0]}\nclear of what failed:\n{answers[1]}")
+
+
+def see_trigger() -> Seen:
+    with Lab(start="2013-01-05 09:30") as lab:
+        lab.add(one_task(start_date=FIRST)).trigger()
+        run = lab.store.runs()[-1]
+        return Seen(f"{run.data_interval_start:%d}", intervals_run(lab))
+
+
+def see_now() -> Seen:
+    timeline = WHICH_DAY.timelines[0]
+    (text,) = play_partitions(day_by_the_clock, timeline)
+    return Seen(len(set(text.removeprefix("loaded: ").split(", "))), f"backfill of 1 to 3 January, {text}")
+
+
+PREDICTIONS = [
+    Prediction(
+        "04-now",
+        "A task loads the day that `datetime.now()` says. 1 to 3 January are backfilled. How many different days come"
+        " out?",
+        {
+            "a": Choice("3", 3, "`datetime.now()` in a task is fine."),
+            "b": Choice("1", 1, "the clock shows today, whichever day the run is about, which is so."),
+        },
+        see_now,
+        "Three runs, three times the same partition. The interval belongs to the run, the clock does not.",
+        (10,),
+    ),
+    Prediction(
+        "04-by-hand",
+        "A daily DAG is triggered by hand on 5 January at 09:30. Which day is the run about?",
+        {
+            "a": Choice("5 January", "05", "a manual run covers today."),
+            "b": Choice("4 January", "04", "it gets the newest interval that is over, which is so."),
+            "c": Choice("6 January", "06", "it is made ahead for the next day."),
+        },
+        see_trigger,
+        "A run by hand looks for the newest interval that is over.",
+        (6,),
+    ),
+    Prediction(
+        "04-three-ways",
+        "1 January ran, 2 January failed, 3 to 7 January never ran. One person backfills the week, another clears what"
+        " failed.\nHow many days have a run then, with each of them?",
+        {
+            "a": Choice("7 and 7", (7, 7), "catch-up, backfill and clear are one thing."),
+            "b": Choice("7 and 2", (7, 2), "a backfill makes runs, a clear repeats them, which is so."),
+            "c": Choice("2 and 2", (2, 2), "neither makes a run that the scheduler did not make."),
+        },
+        see_three_ways,
+        "Catch-up makes runs the schedule missed, a backfill those you name, and a clear none: it repeats what is"
+        " there. And the backfill left 2 January failed.",
+        (5,),
+    ),
+]
+EXERCISES = [WHICH_DAY, MANUAL, REPAIR]
