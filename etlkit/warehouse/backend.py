@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from etlkit.errors import WarehouseError
 from etlkit.warehouse.conversions import conversions
 from etlkit.warehouse.rows import Source
-from etlkit.warehouse.sql import Column, Result, Statement, Table, columns, quoted
+from etlkit.warehouse.sql import Column, Result, Statement, Table, quoted
 
 BACKENDS = {"duckdb": ("etlkit.warehouse.duck", "DuckDB"), "psycopg": ("etlkit.warehouse.postgres", "Postgres")}
 """The driver that made a connection, and the class that knows its database."""
@@ -104,7 +104,7 @@ class Backend(ABC):
     def read(self, source: Source, table: Table) -> Iterator[Statement]:
         """The statements that read the new rows once, and refuse what does not fit the table."""
         new = table.helper("new")
-        rows = f"CREATE TEMP TABLE {new} AS\nSELECT {columns(table.names)}\nFROM {source.sql}"
+        rows = f"CREATE TEMP TABLE {new} AS\nSELECT {_renamed(source, table)}\nFROM {source.sql}"
         yield Statement("read new rows", rows, counts="new", fault=lambda error: self._unreadable(source, error))
         yield from conversions(self, table, new, source.columns)
 
@@ -147,3 +147,10 @@ class Backend(ABC):
     def readings(self, table: str | Sequence[str]) -> list[tuple[str, ...]]:
         """What a name may mean, the likeliest first."""
         return [(table,), tuple(table.rsplit(".", 2))] if isinstance(table, str) else [tuple(table)]
+
+
+def _renamed(source: Source, table: Table) -> str:
+    """The columns of the table, as the source may spell them in another case."""
+    spelt = {column.name.lower(): column.name for column in source.columns}
+    pairs = [(quoted(spelt[name.lower()]), quoted(name)) for name in table.names]
+    return ", ".join(given if given == name else f"{given} AS {name}" for given, name in pairs)

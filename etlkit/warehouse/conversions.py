@@ -44,7 +44,8 @@ OFFSET = r":\d\d.*(Z|[+-]\d\d)"
 def refuse_names(table: Table, given: Sequence[Column]) -> None:
     """Raise SchemaMismatch when columns are missing or extra; their order does not matter, nor does their case."""
     known, have = table.names, [column.name for column in given]
-    missing, extra = _without(known, have), _without(have, known)
+    twice = [name for place, name in enumerate(have) if not _without([name], have[:place])]
+    missing, extra = _without(known, have), [*_without(have, known), *twice]
     if missing or extra:
         parts = [f"{word} {', '.join(names)}" for word, names in (("lack", missing), ("have extra", extra)) if names]
         hint = nearest(extra[0], missing) if extra else ""

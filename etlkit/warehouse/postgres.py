@@ -38,7 +38,7 @@ HINTS: dict[type[Exception], str] = {
     " DEFERRED, so that it is looked at when the new rows are there",
     psycopg.errors.InsufficientPrivilege: "ask the owner of the table for it",
 }
-BAD_VALUES = ("22", "0A")  # the classes of errors of data, and of values that a type does not have (NaN as an integer)
+BAD_VALUES = ("22", "0A", "23514")  # errors of data, values that a type does not have, CHECKs of a domain
 
 
 class Postgres(Backend):
@@ -126,7 +126,7 @@ class Postgres(Backend):
         return f"({value} ~ {literal(pattern)})"
 
     def is_bad_value(self, error: Exception) -> bool:
-        return isinstance(error, psycopg.Error) and (error.sqlstate or "")[:2] in BAD_VALUES
+        return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(BAD_VALUES)
 
     def sort_key(self, column: Column) -> str:
         """Text is ordered by its bytes, as in DuckDB, whatever the language of the server."""
@@ -223,11 +223,14 @@ class Postgres(Backend):
         return tuple(Column(name, kind, nullable) for (name, nullable, *_), kind in zip(found, kinds, strict=True))
 
     def _not_found(self, parts: Sequence[str]) -> str:
-        name = ".".join(parts)
-        kinds = dict(self._all(catalog.OTHERS))
-        if kinds.get(parts[-1]) == "VIEW":
+        name, last = ".".join(parts), parts[-1]
+        others = {other: (schema, kind) for other, schema, kind in self._all(catalog.OTHERS)}
+        schema, kind = others.get(last, ("", ""))
+        if kind in ("v", "m"):
             return f"{name!r} is a view; a merge changes a table"
-        return f"no table is called {name!r}{nearest(parts[-1], list(kinds)) or '; create it first: CREATE TABLE'}"
+        if schema:
+            return f"no table is called {name!r} here; there is {f'{schema}.{last}'!r}"
+        return f"no table is called {name!r}{nearest(last, list(others)) or '; create it first: CREATE TABLE'}"
 
     def _all(self, sql: str, values: Any = None) -> list[tuple[Any, ...]]:
         return self.con.execute(sql, values).fetchall()

@@ -14,8 +14,8 @@ COLUMNS = """SELECT attname, NOT attnotnull, atttypid, atttypmod FROM pg_attribu
 WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
 ORDER BY attnum"""
 
-OTHERS = """SELECT table_name, table_type FROM information_schema.tables
-WHERE table_schema NOT IN ('pg_catalog', 'information_schema')"""
+OTHERS = """SELECT relname, nspname, relkind FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace
+WHERE relkind IN ('r', 'p', 'v', 'm') AND nspname NOT IN ('pg_catalog', 'information_schema')"""
 
 TAKEN = """SELECT relname FROM pg_class WHERE relname = ANY(%s)
     AND relnamespace IN (pg_my_temp_schema(), (SELECT relnamespace FROM pg_class WHERE oid = %s::regclass))"""

@@ -3,51 +3,46 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from itertools import product
-from pathlib import Path
 
 import duckdb
 import pytest
 
 from etlkit.errors import MergeError, SourceError
 from etlkit.warehouse import checks, merge, plan
-from etlkit.warehouse.duck import DuckDB
+from etlkit.warehouse.backend import backend
+from tests.warehouses import ENGINES
 
 OPTIONS = {"key": "k", "order_by": "ts", "output_checks": [checks.unique("k")], "input_checks": [checks.row_count(1)]}
-ROWS = "SELECT i AS k, 2 AS ts, 'new' AS note FROM range(5, 15) AS r(i)"
+QUERY = {
+    "duckdb": "SELECT i AS k, 2 AS ts, 'new' AS note FROM range(5, 15) AS r(i)",
+    "postgres": "SELECT i AS k, 2 AS ts, 'new' AS note FROM generate_series(5, 14) AS r(i)",
+}
+ROWS = [(k, 2, "new") for k in range(5, 15)]
 WAYS = list(product(["staging", "incremental"], ["delete-insert", "drop-rename"]))
 OLD = [(k, 1, "old") for k in range(10)]
 NEW = [(k, 1, "old") for k in range(5)] + [(k, 2, "new") for k in range(5, 15)]
 
 
-def make(path: str | Path) -> duckdb.DuckDBPyConnection:
-    con = duckdb.connect(str(path))
+def fill(con) -> None:
     con.execute("CREATE TABLE t (k INTEGER PRIMARY KEY, ts INTEGER NOT NULL, note VARCHAR)")
     con.execute("CREATE INDEX by_ts ON t (ts)")
     con.execute("COMMENT ON COLUMN t.note IS 'kept'")
-    con.execute("INSERT INTO t SELECT i, 1, 'old' FROM range(10) AS r(i)")
-    return con
+    con.execute("INSERT INTO t VALUES " + ", ".join(map(str, OLD)))
 
 
-def look(con: duckdb.DuckDBPyConnection) -> tuple[list[tuple], list[list[tuple]]]:
+@pytest.fixture
+def con(empty):
+    fill(empty)
+    return empty
+
+
+def look(engine, con) -> tuple[list[tuple], list[list[tuple]]]:
     """The table's rows, and everything else that is in the database."""
-    rows = con.execute("FROM t ORDER BY k").fetchall()
-    catalog = [
-        con.execute("SELECT sql, comment FROM duckdb_tables()").fetchall(),
-        con.execute("SELECT sql FROM duckdb_indexes()").fetchall(),
-        con.execute("SELECT column_name, comment FROM duckdb_columns() WHERE NOT internal").fetchall(),
-        con.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall(),
-    ]
-    return rows, catalog
-
-
-def number_of_statements(strategy: str, swap: str) -> int:
-    with make(":memory:") as con:
-        return len(plan(con, "t", ROWS, strategy=strategy, swap=swap, **OPTIONS))
+    return con.execute("SELECT * FROM t ORDER BY k").fetchall(), [*engine.said(con, "t"), engine.tables(con)]
 
 
 class Stop:
@@ -66,52 +61,54 @@ def fail(statement) -> None:
     raise RuntimeError(f"stopped before {statement.step}")
 
 
+@pytest.mark.parametrize("kind", ["query", "rows"])
 @pytest.mark.parametrize(("strategy", "swap"), WAYS)
-def test_an_exception_before_any_statement(strategy, swap):
-    with make(":memory:") as con:
-        old = look(con)
-        count = number_of_statements(strategy, swap)
-        for number in range(count):
-            with pytest.raises(MergeError, match="the table is as it was: stopped before") as caught:
-                merge(con, "t", ROWS, strategy=strategy, swap=swap, on_statement=Stop(number, fail), **OPTIONS)
-            assert isinstance(caught.value.__cause__, RuntimeError)
-            assert caught.value.sql == plan(con, "t", ROWS, strategy=strategy, swap=swap, **OPTIONS)[number].sql
-            assert look(con) == old
-        assert count >= 18
-        merge(con, "t", ROWS, strategy=strategy, swap=swap, **OPTIONS)
-        assert look(con) == (NEW, old[1])
+def test_an_exception_before_any_statement(engine, con, strategy, swap, kind):
+    options = {"strategy": strategy, "swap": swap, **OPTIONS}
+    new_rows = QUERY[engine.name] if kind == "query" else ROWS
+    old = look(engine, con)
+    script = plan(con, "t", new_rows, **options)
+    for number, statement in enumerate(script):
+        with pytest.raises(MergeError, match="the table is as it was: stopped before") as caught:
+            merge(con, "t", new_rows, on_statement=Stop(number, fail), **options)
+        assert isinstance(caught.value.__cause__, RuntimeError)
+        assert caught.value.sql == statement.sql
+        assert look(engine, con) == old
+    assert len(script) >= 18
+    merge(con, "t", new_rows, **options)
+    assert look(engine, con) == (NEW, old[1])
 
 
 @pytest.mark.parametrize(("strategy", "swap"), WAYS)
-def test_an_error_of_the_database_in_any_statement(strategy, swap, monkeypatch):
-    """Each statement in turn fails inside DuckDB, which then has an aborted transaction to be rolled back."""
-    execute = DuckDB.execute
-    with make(":memory:") as con:
-        old = look(con)
-        for statement in plan(con, "t", ROWS, strategy=strategy, swap=swap, **OPTIONS):
+def test_an_error_of_the_database_in_any_statement(engine, con, strategy, swap, monkeypatch):
+    """Each statement in turn fails inside the database, which then has an aborted transaction to be rolled back."""
+    options = {"strategy": strategy, "swap": swap, **OPTIONS}
+    with backend(con) as database:
+        kind = type(database)
+    execute, old = kind.execute, look(engine, con)
+    for statement in plan(con, "t", QUERY[engine.name], **options):
 
-            def broken(database, sql, *, bad=statement.sql):
-                return execute(database, "SELECT error('broken')" if sql == bad else sql)
+        def broken(database, sql, *, bad=statement.sql):
+            return execute(database, "SELECT broken" if sql == bad else sql)
 
-            with monkeypatch.context() as patch, pytest.raises((MergeError, SourceError), match="broken"):
-                patch.setattr(DuckDB, "execute", broken)
-                merge(con, "t", ROWS, strategy=strategy, swap=swap, **OPTIONS)
-            assert look(con) == old
-        merge(con, "t", ROWS, strategy=strategy, swap=swap, **OPTIONS)
-        assert look(con) == (NEW, old[1])
+        with monkeypatch.context() as patch, pytest.raises((MergeError, SourceError), match="broken"):
+            patch.setattr(kind, "execute", broken)
+            merge(con, "t", QUERY[engine.name], **options)
+        assert look(engine, con) == old
+    merge(con, "t", QUERY[engine.name], **options)
+    assert look(engine, con) == (NEW, old[1])
 
 
-def test_ctrl_c_rolls_back_and_stays_ctrl_c():
+def test_ctrl_c_rolls_back_and_stays_ctrl_c(engine, con):
     def interrupt(statement):
         raise KeyboardInterrupt
 
-    with make(":memory:") as con:
-        old = look(con)
-        with pytest.raises(KeyboardInterrupt):
-            merge(con, "t", ROWS, on_statement=Stop(12, interrupt), **OPTIONS)
-        assert look(con) == old
-        con.execute("BEGIN")  # no transaction is open
-        con.execute("COMMIT")
+    old = look(engine, con)
+    with pytest.raises(KeyboardInterrupt):
+        merge(con, "t", ROWS, on_statement=Stop(12, interrupt), **OPTIONS)
+    assert look(engine, con) == old
+    con.execute("BEGIN")  # no transaction is open
+    con.execute("COMMIT")
 
 
 def kill(statement) -> None:
@@ -120,25 +117,26 @@ def kill(statement) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize(("strategy", "swap"), WAYS)
-def test_kill_9_before_any_statement(strategy, swap, tmp_path):
+def test_kill_9_before_any_statement(engine, con, strategy, swap, tmp_path):
     """Real processes, each killed at another statement; the last one right after the merge."""
-    count = number_of_statements(strategy, swap)
-    paths = [tmp_path / f"{number}.duckdb" for number in range(count + 1)]
-    with make(tmp_path / "original.duckdb") as con:
-        catalog = look(con)[1]
-    for path in paths:
-        shutil.copyfile(tmp_path / "original.duckdb", path)
-    command = [sys.executable, __file__, strategy, swap]
-    done = subprocess.run([*command, *map(str, paths)], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == [str(-signal.SIGKILL)] * len(paths)
-    for path in paths:
-        with duckdb.connect(path) as con:
-            assert look(con) == (NEW if path == paths[-1] else OLD, catalog)
+    count = len(plan(con, "t", ROWS, strategy=strategy, swap=swap, **OPTIONS))
+    addresses = engine.addresses(tmp_path, count + 1)
+    for address in addresses:
+        with engine.open(address) as fresh:
+            fill(fresh)
+            (_, catalog) = look(engine, fresh)
+    command = [sys.executable, "-m", "tests.warehouse.test_faults", engine.name, strategy, swap]
+    done = subprocess.run([*command, *addresses], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [str(-signal.SIGKILL)] * len(addresses)
+    for address in addresses:
+        with engine.open(address) as after:
+            rows, seen = look(engine, after)
+            assert rows == (NEW if address == addresses[-1] else OLD)
+            assert [len(part) for part in seen] == [len(part) for part in catalog]
 
 
-def merge_and_be_killed(strategy: str, swap: str, path: str, number: int) -> None:
-    con = duckdb.connect(path)
-    merge(con, "t", ROWS, strategy=strategy, swap=swap, on_statement=Stop(number, kill), **OPTIONS)
+def merge_and_be_killed(engine, strategy: str, swap: str, address: str, number: int) -> None:
+    merge(engine.open(address), "t", ROWS, strategy=strategy, swap=swap, on_statement=Stop(number, kill), **OPTIONS)
     kill(None)
 
 
@@ -147,7 +145,8 @@ def merge_and_be_killed(strategy: str, swap: str, path: str, number: int) -> Non
 @pytest.mark.parametrize("rows", [50_000, 500_000])
 def test_a_full_disk(strategy, swap, rows, tmp_path):
     """In a process whose files may not grow, so that writing fails: in the COMMIT, or before when there is more."""
-    make(tmp_path / "w.duckdb").close()
+    with duckdb.connect(tmp_path / "w.duckdb") as con:
+        fill(con)
     script = f"""
 import duckdb, resource
 from etlkit.warehouse import merge
@@ -168,12 +167,14 @@ print(con.execute("SELECT count(*) FROM t").fetchone()[0])
     assert error.endswith("; there is no room to write; free some space and run the merge again")
     assert count == "10"
     with duckdb.connect(tmp_path / "w.duckdb") as con:
-        assert look(con)[0] == OLD
+        assert con.execute("FROM t ORDER BY k").fetchall() == OLD
 
 
 if __name__ == "__main__":
-    strategy, swap, *paths = sys.argv[1:]
-    for number, path in enumerate(paths):
+    import pyarrow  # noqa: F401  (once, and not in every child)
+
+    engine, strategy, swap, *addresses = sys.argv[1:]
+    for number, address in enumerate(addresses):
         if not (child := os.fork()):
-            merge_and_be_killed(strategy, swap, path, number)
+            merge_and_be_killed(ENGINES[engine], strategy, swap, address, number)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

@@ -9,6 +9,7 @@ import pytest
 
 from etlkit.errors import CheckFailed, MergeError, SchemaMismatch, WarehouseError
 from etlkit.warehouse import MergeReport, merge, plan
+from tests.warehouses import only_duckdb
 
 JAN1 = date(2013, 1, 1)
 KEY = ["airport", "date"]
@@ -24,12 +25,13 @@ def run(con, new_rows, way=None, **options) -> MergeReport:
 
 
 def table(con, name="daily"):
-    return sorted(con.execute(f"FROM {name}").fetchall(), key=str)
+    return sorted(con.execute(f"SELECT * FROM {name}").fetchall(), key=str)
 
 
 @pytest.mark.parametrize("nulls", ["nulls_first", "nulls_last"])
-def test_the_newest_row_of_each_key_stays(con, way, nulls):
-    con.execute(f"SET default_null_order = '{nulls}'")
+def test_the_newest_row_of_each_key_stays(engine, con, way, nulls):
+    if engine.name == "duckdb":
+        con.execute(f"SET default_null_order = '{nulls}'")
     report = run(
         con,
         [
@@ -65,10 +67,10 @@ def test_twice_is_once(con, way):
     assert (report.replaced, report.inserted, report.unchanged) == (0, 0, 2)
 
 
-def test_many_rows_again_are_not_taken_for_newer_ones(way):
-    con = duckdb.connect()
-    con.execute("CREATE TABLE t AS SELECT i AS k, 1 AS ts FROM range(20000) AS r(i)")
-    report = merge(con, "t", "FROM t ORDER BY k DESC", key="k", order_by="ts", **way)
+def test_many_rows_again_are_not_taken_for_newer_ones(engine, empty, way):
+    numbers = {"duckdb": "range(0, 20000)", "postgres": "generate_series(0, 19999)"}[engine.name]
+    empty.execute(f"CREATE TABLE t AS SELECT i AS k, 1 AS ts FROM {numbers} AS r(i)")
+    report = merge(empty, "t", "SELECT * FROM t ORDER BY k DESC", key="k", order_by="ts", **way)
     assert (report.unchanged, report.replaced, report.after) == (20000, 0, 20000)
 
 
@@ -86,15 +88,15 @@ def test_into_an_empty_table(con, way):
     assert (report.before, report.inserted, report.duplicates, report.after) == (0, 1, 1, 1)
 
 
-def test_ties_go_to_the_greatest_row_whatever_the_order_they_come_in(way):
+def test_ties_go_to_the_greatest_row_whatever_the_order_they_come_in(engine, way):
     """Equal timestamps: the other columns decide, in the table's order, NULL last; being new decides nothing."""
     rows = [("a", 1, None, 9), ("a", 1, "x", 1), ("a", 1, "x", 2), ("a", 1, "w", 9)]
     for order in (rows, rows[::-1]):
-        con = duckdb.connect()
-        con.execute("CREATE TABLE t (k VARCHAR, ts INTEGER, name VARCHAR, n INTEGER)")
-        for row in order:
-            merge(con, "t", [row], key="k", order_by="ts", **way)
-        assert table(con, "t") == [("a", 1, "x", 2)]
+        with engine.fresh() as con:
+            con.execute("CREATE TABLE t (k VARCHAR, ts INTEGER, name VARCHAR, n INTEGER)")
+            for row in order:
+                merge(con, "t", [row], key="k", order_by="ts", **way)
+            assert table(con, "t") == [("a", 1, "x", 2)]
 
 
 def test_several_order_columns(con, way):
@@ -104,7 +106,7 @@ def test_several_order_columns(con, way):
 
 
 def test_columns_in_another_order_and_case(con, way):
-    run(con, "SELECT 5.0 AS TMIN, 'EWR' AS airport, NULL AS Updated_At, DATE '2013-01-01' AS date", way)
+    run(con, "SELECT 5.0 AS \"TMIN\", 'EWR' AS airport, NULL AS Updated_At, DATE '2013-01-01' AS date", way)
     assert ("EWR", JAN1, 5.0, None) in table(con)
 
 
@@ -126,7 +128,9 @@ def test_a_row_as_old_as_the_tables_does_not_win_by_being_new(con, way):
 
 @pytest.fixture
 def unclean(con):
-    con.execute("CREATE TABLE t AS FROM (VALUES ('a', 1, 'old'), ('a', 2, 'new'), ('b', 1, 'b')) AS v(k, ts, name)")
+    con.execute(
+        "CREATE TABLE t AS SELECT * FROM (VALUES ('a', 1, 'old'), ('a', 2, 'new'), ('b', 1, 'b')) AS v(k, ts, name)"
+    )
     return con
 
 
@@ -174,8 +178,11 @@ def test_null_keys_are_refused_with_their_number_and_an_example(con, way):
     [
         ("SELECT 'JFK' AS airport, 1.0 AS tmin, NULL AS updated_at", "lack date$"),
         ("SELECT *, 1 AS tmax FROM daily", "have extra tmax; did you mean 'tmin'|have extra tmax$"),
-        ("SELECT * RENAME (tmin AS tmni) FROM daily", "lack tmin and have extra tmni; did you mean 'tmin'"),
-        ("SELECT *, 1 AS TMIN FROM daily", "have extra TMIN"),
+        (
+            "SELECT airport, date, tmin AS tmni, updated_at FROM daily",
+            "lack tmin and have extra tmni; did you mean 'tmin'",
+        ),
+        ("SELECT *, 1 AS TMIN FROM daily", "have extra (TMIN|tmin)"),
     ],
 )
 def test_missing_and_extra_columns(con, way, query, message):
@@ -208,7 +215,7 @@ def test_a_table_that_is_not_there(con):
 
 
 def test_a_view_is_not_a_table(con):
-    con.execute("CREATE VIEW latest AS FROM daily")
+    con.execute("CREATE VIEW latest AS SELECT * FROM daily")
     with pytest.raises(WarehouseError, match="'latest' is a view"):
         merge(con, "latest", [], key=KEY, order_by="updated_at")
 
@@ -219,12 +226,12 @@ def test_what_is_not_a_connection():
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_an_open_transaction_is_refused_and_left_alone(con, broken):
+def test_an_open_transaction_is_refused_and_left_alone(engine, con, broken):
     con.execute("BEGIN")
     con.execute("DELETE FROM daily WHERE airport = 'LGA'")
     if broken:
-        with pytest.raises(duckdb.ConstraintException):
-            con.execute("INSERT INTO daily FROM daily")
+        with pytest.raises(engine.ConstraintError):
+            con.execute("INSERT INTO daily SELECT * FROM daily")
     with pytest.raises(WarehouseError, match="has a transaction open"):
         run(con, [])
     if broken:
@@ -235,11 +242,12 @@ def test_an_open_transaction_is_refused_and_left_alone(con, broken):
 
 
 def test_a_name_that_is_taken(con):
-    con.execute("CREATE TEMP TABLE daily__staging AS FROM daily")
+    con.execute("CREATE TEMP TABLE daily__staging AS SELECT * FROM daily")
     with pytest.raises(WarehouseError, match='needs the name "daily__staging", which is taken'):
         run(con, [])
 
 
+@only_duckdb
 def test_a_hidden_table_is_refused(con):
     con.execute("CREATE TEMP VIEW daily AS SELECT 1 AS airport")
     with pytest.raises(WarehouseError, match=r"hides \"daily\"; drop it, or say 'memory\.main\.daily'"):
@@ -248,12 +256,14 @@ def test_a_hidden_table_is_refused(con):
     assert report.inserted == 1
 
 
+@only_duckdb
 def test_collations_are_refused(con):
     con.execute("CREATE TABLE t (k VARCHAR COLLATE NOCASE, ts INTEGER)")
     with pytest.raises(WarehouseError, match="COLLATE"):
         merge(con, "t", [("a", 1)], key="k", order_by="ts")
 
 
+@only_duckdb
 def test_a_column_called_rowid_is_refused(con):
     con.execute("CREATE TABLE t (k VARCHAR, rowid INTEGER)")
     with pytest.raises(WarehouseError, match="'rowid'"):
@@ -273,7 +283,7 @@ def test_a_read_only_database(tmp_path, way):
 # -- failures ----------------------------------------------------------------------------------------------------
 
 
-def test_a_constraint_of_the_table_stops_the_merge(con, way):
+def test_a_constraint_of_the_table_stops_the_merge(engine, con, way):
     old = table(con)
     with pytest.raises(
         MergeError, match=r"merge into \"daily\" failed at 'swap', and the table is as it was"
@@ -282,7 +292,7 @@ def test_a_constraint_of_the_table_stops_the_merge(con, way):
     assert caught.value.step == "swap"
     assert caught.value.sql.startswith("INSERT INTO")
     assert caught.value.counts["new"] == 1
-    assert isinstance(caught.value.__cause__, duckdb.ConstraintException)
+    assert isinstance(caught.value.__cause__, engine.ConstraintError)
     assert "\n" not in str(caught.value)
     assert table(con) == old
 
@@ -366,6 +376,7 @@ def test_unique_values_may_change_places(con, way):
 # -- what is kept ------------------------------------------------------------------------------------------------
 
 
+@only_duckdb
 def test_the_table_keeps_all_that_was_said_of_it(con, way):
     con.execute("CREATE SEQUENCE ids")
     con.execute(
@@ -402,6 +413,7 @@ def test_the_table_keeps_all_that_was_said_of_it(con, way):
         con.execute("INSERT INTO \"my t(\" (id, k, ts) VALUES (7, 'b', now()::TIMESTAMP)")
 
 
+@only_duckdb
 def test_drop_rename_refuses_what_it_would_break(con):
     con.execute("CREATE TABLE parent (k INTEGER PRIMARY KEY, ts INTEGER)")
     con.execute("CREATE TABLE child (k INTEGER PRIMARY KEY, p INTEGER REFERENCES parent (k), ts INTEGER)")
@@ -416,6 +428,7 @@ def test_drop_rename_refuses_what_it_would_break(con):
     assert merge(con, "child", [(1, 1, 1)], key="k", order_by="ts").inserted == 1
 
 
+@only_duckdb
 def test_a_table_of_another_database_and_a_temporary_one(con, tmp_path, way):
     con.execute(f"ATTACH '{tmp_path / 'other.duckdb'}' AS other")
     con.execute("CREATE SCHEMA other.s")
@@ -464,6 +477,6 @@ def test_the_printed_sql_does_the_same_when_it_is_run_by_hand(con, way):
     assert len(table(con)) == 2
 
 
-def test_nothing_is_left_behind(con, way):
+def test_nothing_is_left_behind(engine, con, way):
     run(con, [("EWR", JAN1, 1.0, None)], way)
-    assert con.execute("SELECT table_name FROM information_schema.tables").fetchall() == [("daily",)]
+    assert engine.tables(con) == [("daily",)]
