@@ -31,6 +31,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, TextIO
 
+from etlkit.clock import wall_seconds
 from etlkit.config import conf
 from etlkit.dag import DAG
 from etlkit.dag_discovery import HIDDEN, Stamp, python_files, stamp_of
@@ -44,6 +45,7 @@ class _File(NamedTuple):
     stamp: Stamp
     dags: list[DAG] = []  # noqa: RUF012 (never changed)
     error: DagFileError | None = None
+    seconds: float = 0.0
 
     @property
     def may_be_mended(self) -> bool:
@@ -58,6 +60,15 @@ class _File(NamedTuple):
             return set()
         frames = {frame.filename for frame in traceback.extract_tb(cause.__traceback__)}
         return frames | ({str(cause.filename)} if isinstance(cause, SyntaxError) else set())
+
+
+class FileReport(NamedTuple):
+    """What was found in one file, and how many seconds that took."""
+
+    path: str
+    dag_ids: list[str]
+    tasks: int
+    seconds: float
 
 
 class DagFolder:
@@ -110,6 +121,13 @@ class DagFolder:
             raise error
         return self.dags[dag_id]
 
+    def report(self) -> list[FileReport]:
+        """What each file that was run has, and how long that took, by path."""
+        return [
+            FileReport(str(path), [dag.dag_id for dag in file.dags], sum(len(d.tasks) for d in file.dags), file.seconds)
+            for path, file in sorted(self._files.items())
+        ]
+
     # --- files ---
 
     def _stamp(self, path: Path) -> Stamp | None:
@@ -123,7 +141,9 @@ class DagFolder:
             self._files.pop(path, None)
             sys.modules.pop(module_name(path), None)
             if path in stamps:
-                self._files[path] = _File(stamps[path], *self._load(path))
+                began = wall_seconds()
+                dags, error = self._load(path)
+                self._files[path] = _File(stamps[path], dags, error, wall_seconds() - began)
 
     def _load(self, path: Path) -> tuple[list[DAG], DagFileError | None]:
         try:

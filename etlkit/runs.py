@@ -208,12 +208,13 @@ def clear_run(
     only_failed: bool = False,
     downstream: bool = False,
     upstream: bool = False,
+    dry_run: bool = False,
 ) -> list[TaskRow]:
     """Make tasks of a run undecided again, so that the scheduler runs them anew; returns what was cleared.
 
     All of its tasks, or those in `task_ids` (with everything `downstream` or `upstream` of them); `only_failed` leaves
     out those that did not fail. With a task go the setups that it works within, and with a setup its teardowns. A run
-    that had finished is queued again.
+    that had finished is queued again. A `dry_run` only tells.
     """
     wanted = None if task_ids is None else _with_neighbours(dag, task_ids, downstream, upstream)
     with store.transaction():
@@ -227,6 +228,8 @@ def clear_run(
             and (not only_failed or task.state in ("failed", "upstream_failed"))
         ]
         tasks += _scopes_around(dag, tasks, decided)
+        if dry_run:
+            return tasks
         retries = {task_id: task.retries for task_id, task in dag.task_dict.items()}
         store.clear([(task.id, retries.get(task.task_id, 0)) for task in tasks], now)
         if tasks and state in (DagRunState.SUCCESS, DagRunState.FAILED):

@@ -11,13 +11,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from etlkit import models
 from etlkit.logs import LogStore
 from etlkit.scheduler_lock import scheduled_by
-from etlkit.store import Store
+from etlkit.store import RunRow, Store
 
 BATCH = 200
 """How many runs are deleted in one transaction: between two of them others have their turn."""
@@ -107,6 +108,32 @@ def _clean_batch(store: Store, values: Mapping[str, Any], removed: Counter[str],
         for table, where in OF_A_RUN.items():
             removed[table] += _remove(store, table, where, runs, dry_run)
     return runs
+
+
+def delete_run(store: Store, run: RunRow) -> None:
+    """Delete one run with everything of its own, but for its logs."""
+    with store.transaction():
+        _remove_runs(store, [run])
+        store.touched()
+
+
+def delete_dag(store: Store, dag_id: str, *, logs: LogStore | None = None) -> Counter[str]:
+    """Delete all that is remembered of a DAG; how many rows of each table, and logs, there were."""
+    with store.transaction():
+        runs = store.runs(dag_id)
+        removed = _remove_runs(store, runs)
+        for table in reversed(models.metadata.sorted_tables):
+            if "dag_id" in table.c:
+                removed[table.name] += _remove(store, table.name, "dag_id = :dag_id", [{"dag_id": dag_id}], False)
+        store.touched()
+    for run in runs if logs is not None else ():
+        removed["logs"] += logs.delete_run(dag_id, run.run_id)  # type: ignore[union-attr]
+    return removed
+
+
+def _remove_runs(store: Store, runs: Iterable[RunRow]) -> Counter[str]:
+    keys = [{"id": run.id, "dag_id": run.dag_id, "run_id": run.run_id} for run in runs]
+    return Counter({table: _remove(store, table, where, keys, False) for table, where in OF_A_RUN.items()})
 
 
 def _remove(store: Store, table: str, where: str, rows: Sequence[Mapping[str, Any]], dry_run: bool) -> int:

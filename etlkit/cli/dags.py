@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -10,8 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etlkit.cli import backfill
-from etlkit.cli.options import INSTANT, PICTURE, conf_option, dag_argument, in_zone_of, output_option, source_option
-from etlkit.cli.tables import show, show_record
+from etlkit.cli.options import (
+    INSTANT,
+    PICTURE,
+    conf_option,
+    dag_argument,
+    in_zone_of,
+    output_option,
+    run_argument,
+    source_option,
+    yes_option,
+)
+from etlkit.cli.tables import show, show_fields, show_record
 
 if TYPE_CHECKING:
     from etlkit.dag import DAG
@@ -19,7 +30,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def dags() -> None:
-    """List, show, test, backfill, trigger and pause DAGs.
+    """List, show, test, backfill, trigger, pause and delete DAGs, and see their runs.
 
     \b
     Example: etlkit dags list
@@ -72,6 +83,26 @@ def list_import_errors(source: Path | None, output: str) -> None:
     errors = load_dags(source).errors
     show([{"filepath": e.path, "line": e.line, "error": e.reason} for e in errors], output, empty="all files load")
     raise SystemExit(bool(errors))
+
+
+@dags.command()
+@source_option
+@output_option
+def report(source: Path | None, output: str) -> None:
+    """Say of each file what it has and how many seconds loading it takes, slowest first.
+
+    \b
+    Example: etlkit dags report
+    """
+    from etlkit.cli.loading import load_dags
+
+    folder = load_dags(source)
+    files = sorted(folder.report(), key=lambda file: -file.seconds)
+    rows = [
+        {"file": f.path, "seconds": round(f.seconds, 4), "dags": len(f.dag_ids), "tasks": f.tasks, "dag_ids": f.dag_ids}
+        for f in files
+    ]
+    show(rows, output, empty=f"no files in {folder.path}")
 
 
 @dags.command("show")
@@ -183,20 +214,9 @@ def why_not(dag_id: str, task_id: str | None, run: str | None, source: Path | No
     \b
     Example: etlkit dags why weather --task load --run 2013-01-05
     """
-    from etlkit.cli.database import existing_store, find_run
-    from etlkit.cli.loading import find_dag
-    from etlkit.clock import SystemClock
-    from etlkit.scheduler_lock import scheduled_by
-    from etlkit.why import why
+    from etlkit.cli.blockers import show_why
 
-    dag, store = find_dag(dag_id, source), existing_store()
-    run_id = find_run(store, dag_id, run).run_id if run else None
-    now = SystemClock().now()
-    answer = why(store, dag, task_id=task_id, run_id=run_id, now=now, scheduler_running=scheduled_by(store) is not None)
-    if output == "table":
-        click.echo(answer)
-    else:
-        show([blocker._asdict() for blocker in answer], output)
+    show_why(dag_id, task_id, run, -1, source, output)
 
 
 @dags.command("list-runs")
@@ -215,6 +235,75 @@ def list_runs(dag_id: str, state: str | None, output: str) -> None:
     runs = existing_store().runs(dag_id, [state] if state else [])
     rows = [{name: getattr(run, name) for name in names} for run in runs]
     show(rows, output, empty=f"no such runs of DAG {dag_id!r}")
+
+
+@dags.command()
+@dag_argument
+@run_argument
+def state(dag_id: str, run: str) -> None:
+    """Print the state of a run, and the conf it was given if there is any; RUN is a run_id or a logical date.
+
+    \b
+    Example: etlkit dags state weather 2013-01-05
+    """
+    from etlkit.cli.database import existing_store, find_run
+    from etlkit.cli.tables import plain_values, without_secrets
+
+    row = find_run(existing_store(), dag_id, run)
+    conf = f", {json.dumps(plain_values(without_secrets(row.conf)))}" if row.conf else ""
+    click.echo(f"{row.state}{conf}")
+
+
+@dags.command()
+@dag_argument
+@source_option
+@output_option
+def details(dag_id: str, source: Path | None, output: str) -> None:
+    """Show what a DAG was written with.
+
+    \b
+    Example: etlkit dags details weather
+    """
+    from etlkit.cli.database import paused_at_first, paused_flags
+    from etlkit.cli.loading import find_dag
+
+    dag = find_dag(dag_id, source)
+    about = {name: getattr(dag, name) for name in DETAILS}
+    paused = paused_flags().get(dag_id, paused_at_first(dag))
+    show_fields({**about, "schedule": dag.timetable.summary, "is_paused": paused, "tasks": len(dag.tasks)}, output)
+
+
+DETAILS = (
+    *("dag_id", "description", "fileloc", "start_date", "end_date", "timezone", "catchup"),
+    *("max_active_runs", "max_active_tasks", "dagrun_timeout", "tags"),
+)
+"""The arguments of a DAG that are shown as they are."""
+
+
+@dags.command()
+@dag_argument
+@yes_option
+def delete(dag_id: str, yes: bool) -> None:
+    """Delete all that is remembered of a DAG: its runs, their tasks, XComs and logs. Its file stays.
+
+    \b
+    Example: etlkit dags delete weather --yes
+    """
+    from etlkit.cli.database import existing_store
+    from etlkit.config import conf
+    from etlkit.errors import DagNotFound
+    from etlkit.logs import LogStore
+    from etlkit.scheduler_lock import scheduling
+    from etlkit.upkeep import delete_dag
+
+    store = existing_store()
+    if dag_id not in (known := store.paused()):
+        raise DagNotFound(dag_id, list(known))
+    if not yes:
+        click.confirm(f"Delete all that {store.name} remembers of {dag_id!r}?", abort=True, err=True)
+    with scheduling(store, f"etlkit dags delete {dag_id}"):
+        removed = delete_dag(store, dag_id, logs=LogStore(conf.get("logging", "base_log_folder")))
+    click.echo(f"DAG {dag_id!r} is forgotten, with {removed['dag_run']} runs and {removed['logs']} logs")
 
 
 @dags.command()

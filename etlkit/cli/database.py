@@ -17,7 +17,7 @@ from etlkit.errors import EtlkitError, MetadataError
 if TYPE_CHECKING:
     from etlkit.dag import DAG
     from etlkit.migrations import Versions
-    from etlkit.store import RunRow, Store
+    from etlkit.store import RunRow, Store, TaskRow
     from etlkit.timetables import DataInterval
 
 
@@ -129,12 +129,17 @@ def find_run(store: Store, dag_id: str, run: str, dag: DAG | None = None) -> Run
 
     A date without a time zone is read in that of the DAG; who has loaded the DAG gives it.
     """
-    by_id = store.run(dag_id, run)
-    found = [by_id] if by_id is not None else _runs_at(store, dag_id, run, dag)
+    found = runs_meant(store, dag_id, run, dag)
     if len(found) != 1:
         count = f"{len(found)} runs" if found else "no run"
         raise EtlkitError(f"DAG {dag_id!r} has {count} of {run}; see: etlkit dags list-runs {dag_id}")
     return found[0]
+
+
+def runs_meant(store: Store, dag_id: str, run: str, dag: DAG | None = None) -> list[RunRow]:
+    """The run of that run_id or logical date, or all of that day."""
+    by_id = store.run(dag_id, run)
+    return [by_id] if by_id is not None else _runs_at(store, dag_id, run, dag)
 
 
 def _runs_at(store: Store, dag_id: str, text: str, dag: DAG | None) -> list[RunRow]:
@@ -146,6 +151,20 @@ def _runs_at(store: Store, dag_id: str, text: str, dag: DAG | None) -> list[RunR
         return []
     zone = moment.tzinfo or (dag.timezone if dag else zone_of(store, dag_id))
     return runs_on(store, dag_id, moment.replace(tzinfo=zone).astimezone(UTC), zone)
+
+
+def task_rows(store: Store, run: RunRow, task_id: str, map_index: int) -> list[TaskRow]:
+    """The instances of a task in a run, or the one meant; TaskNotFound or EtlkitError if there is none."""
+    from etlkit.errors import TaskNotFound
+
+    tasks = store.task_instances(run.id)
+    rows = [task for task in tasks if task.task_id == task_id]
+    if not rows:
+        raise TaskNotFound(run.dag_id, task_id, [task.task_id for task in tasks])
+    found = [task for task in rows if task.map_index == map_index or map_index < 0]
+    if not found:
+        raise EtlkitError(f"task {task_id!r} has no instance {map_index} in {run.run_id}")
+    return found
 
 
 def zone_of(store: Store, dag_id: str) -> tzinfo:

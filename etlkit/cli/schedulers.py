@@ -31,14 +31,15 @@ class OnDemandScheduler(Scheduler):
         """Nothing is due by itself."""
 
 
-def make_scheduler(kind: type[Kind], store: Store, listeners: Iterable[Listener] = ()) -> Kind:
+def make_scheduler(
+    kind: type[Kind], store: Store, listeners: Iterable[Listener] = (), logs: LogStore | None = None
+) -> Kind:
     """A scheduler for the database that `store` is; what a killed process left half done is made again.
 
     The caller holds the right to schedule on it.
     """
     clock = SystemClock()
-    logs = LogStore(conf.get("logging", "base_log_folder"))
-    runner = TaskRunner(store, clock, logs, open_warehouse)
+    runner = TaskRunner(store, clock, logs or LogStore(conf.get("logging", "base_log_folder")), open_warehouse)
     scheduler = kind(store, clock, SequentialExecutor(), runner=runner, listeners=listeners)
     scheduler.recover()
     return scheduler

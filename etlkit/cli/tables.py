@@ -57,6 +57,16 @@ def show_fields(record: Row, output: str, *, secrets: bool = False) -> None:
         show([{"field": name, "value": value} for name, value in shown.items()], output, secrets=secrets)
 
 
+def show_texts(texts: Mapping[str, Any], output: str) -> None:
+    """Print texts of several lines, each below its name unless it is None; as JSON and YAML an object."""
+    if output in ("json", "yaml"):
+        write(FORMATS[output](without_secrets(texts)))
+        return
+    for name, text in without_secrets(texts).items():
+        if text is not None:
+            click.echo(f"# {name}\n{text if isinstance(text, str) else cell(text)}\n")
+
+
 def write(text: str, *, secrets: bool = False) -> None:
     """Print a text on stdout; `secrets` past the stream that hides them."""
     click.echo(text, nl=False, file=getattr(sys.stdout, "unmasked", sys.stdout) if secrets else sys.stdout)
