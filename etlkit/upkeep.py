@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -38,15 +39,22 @@ class Health(NamedTuple):
 
 def health(store: Store) -> Health:
     """Ask a metadata database how it is; a SQLite file is read whole."""
-    dags, runs = (store.run_sql(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("dag", "dag_run"))
-    return Health(store.name, store.version() or "none", _integrity(store), dags, runs, scheduled_by(store))
+    version, integrity, dags, runs = store.version() or "none", _integrity(store), 0, 0
+    if integrity == "ok":
+        dags, runs = (store.run_sql(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("dag", "dag_run"))
+    return Health(store.name, version, integrity, dags, runs, scheduled_by(store))
 
 
 def _integrity(store: Store) -> str:
     if not store.is_sqlite:
         return "ok"  # the server checks its files by itself
-    found = store.run_sql("PRAGMA integrity_check").fetchone()[0]
-    lost = store.run_sql("PRAGMA foreign_key_check").fetchone()
+    try:
+        found = store.run_sql("PRAGMA integrity_check").fetchone()[0]
+        lost = store.run_sql("PRAGMA foreign_key_check").fetchone()
+    except sqlite3.DatabaseError as error:  # so damaged that the look itself fails
+        if error.sqlite_errorname.startswith("SQLITE_CORRUPT"):
+            return str(error)
+        raise
     return f"rows of {lost[0]} refer to nothing" if found == "ok" and lost else found
 
 
