@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from etlkit import xcom
 from etlkit.dag import DAG
-from etlkit.errors import DagError, DagNotFound
-from etlkit.runs import check_run_id, check_run_params, clear_run, make_manual_run
+from etlkit.errors import DagNotFound
+from etlkit.runs import check_run_id, check_run_params, clear_run, free_run_id, make_manual_run
 from etlkit.states import DagRunType
 from etlkit.store import RunRow
 
@@ -56,10 +56,18 @@ class OtherDags:
         states = self._runner.store.states_of_tasks(run.id, task_ids)
         return list(itertools.chain.from_iterable(states.get(task_id, [None]) for task_id in task_ids))
 
-    def existing_run(self, dag_id: str, run_id: str, logical_date: datetime | None) -> RunRow | None:
-        """The run that is in the way of a new one with this id and date."""
+    def existing_run(self, dag_id: str, run_id: str | None, logical_date: datetime | None) -> RunRow | None:
+        """The run that is in the way of a new one with this id and date; None for one that is not told."""
         store = self._runner.store
-        return store.run(dag_id, run_id) or (store.run_at(dag_id, logical_date) if logical_date else None)
+        named = store.run(dag_id, run_id) if run_id else None
+        return named or (store.run_at(dag_id, logical_date) if logical_date else None)
+
+    def free_logical_date(self, dag_id: str) -> datetime:
+        """The present, or the first microsecond after it at which a DAG has no run."""
+        moment = self._runner.clock.now()
+        while self._runner.store.run_at(dag_id, moment) is not None:
+            moment += timedelta(microseconds=1)
+        return moment
 
     def trigger_dag_run(
         self, dag_id: str, *, run_id: str | None, logical_date: datetime | None, conf: Mapping[str, Any] | None
@@ -68,12 +76,11 @@ class OtherDags:
 
         DagNotFound, DagError or ParamValidationError if that cannot be.
         """
-        dag, store, work, now = self.get_dag(dag_id), self._runner.store, self._work, self._runner.clock.now()
+        dag, store, work = self.get_dag(dag_id), self._runner.store, self._work
         check_run_params(dag, conf)
         check_run_id(dag, run_id)
-        name = run_id or DagRunType.MANUAL.run_id((logical_date or now).isoformat())
-        if (run := self.existing_run(dag_id, name, logical_date)) is not None:
-            raise DagError(f"DAG {dag_id!r} already has the run {run.run_id}")
+        dated = DagRunType.MANUAL.run_id(logical_date.astimezone(UTC).isoformat()) if logical_date else None
+        name = run_id or dated or free_run_id(store, dag, self._runner.clock.now())
 
         def make(now: datetime) -> None:
             make_manual_run(store, dag, now=now, logical_date=logical_date, conf=conf, run_id=name)

@@ -9,6 +9,7 @@
 `date_time`              `BranchDateTimeOperator`: one way within some time, another outside of it
 `weekday`                `BranchDayOfWeekOperator`: one way on some days of the week, another on the rest; `WeekDay`
 `latest_only`            `LatestOnlyOperator`: skips what is after it unless the run is the newest
+`trigger_dagrun`         `TriggerDagRunOperator`: starts a run of another DAG
 =======================  ===========================================================================================
 
 An operator of your own is a subclass of `etlkit.dag.BaseOperator` with an `execute(self, context)`.
@@ -21,6 +22,7 @@ from etlkit.operators.empty import DummyOperator, EmptyOperator
 from etlkit.operators.latest_only import LatestOnlyOperator
 from etlkit.operators.python import BranchPythonOperator, PythonOperator, ShortCircuitOperator
 from etlkit.operators.sql import DuckDBOperator, SQLExecuteQueryOperator
+from etlkit.operators.trigger_dagrun import TriggerDagRunOperator
 from etlkit.operators.weekday import BranchDayOfWeekOperator, WeekDay
 
 __all__ = [
@@ -36,5 +38,6 @@ __all__ = [
     "PythonOperator",
     "SQLExecuteQueryOperator",
     "ShortCircuitOperator",
+    "TriggerDagRunOperator",
     "WeekDay",
 ]

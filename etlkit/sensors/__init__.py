@@ -9,12 +9,14 @@
 `weekday`                `DayOfWeekSensor`: until a day of the week
 `filesystem`             `FileSensor`: until a file is there
 `bash`                   `BashSensor`: until a command ends with exit code 0
+`external_task`          `ExternalTaskSensor`: until another DAG has done the same date
 =======================  ===========================================================================================
 """
 
 from etlkit.sensors.base import BaseSensorOperator, PokeReturnValue
 from etlkit.sensors.bash import BashSensor
 from etlkit.sensors.date_time import DateTimeSensor
+from etlkit.sensors.external_task import ExternalTaskSensor
 from etlkit.sensors.filesystem import FileSensor
 from etlkit.sensors.python import PythonSensor
 from etlkit.sensors.time import TimeSensor
@@ -26,6 +28,7 @@ __all__ = [
     "BashSensor",
     "DateTimeSensor",
     "DayOfWeekSensor",
+    "ExternalTaskSensor",
     "FileSensor",
     "PokeReturnValue",
     "PythonSensor",
