@@ -10,7 +10,15 @@ from typing import TypeVar
 from etlkit.errors import ExerciseError, nearest
 from etlkit.exercises.definition import Exercise, Prediction
 
-MODULES = {"01": "loading", "02": "graphs", "03": "scheduling", "04": "past", "05": "values"}
+MODULES = {
+    "01": "loading",
+    "02": "graphs",
+    "03": "scheduling",
+    "04": "past",
+    "05": "values",
+    "06": "one_row",
+    "07": "failing",
+}
 """Where a notebook's exercises are."""
 
 Either = TypeVar("Either", Exercise, Prediction)
