@@ -62,8 +62,11 @@ class LogStore:
         if self.folder is None:
             return self._memory.setdefault(key, io.StringIO())
         path = self.folder / key.path()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+        for _ in range(3):  # a clean-up may take the empty folder away again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                return _opened(path)
+        return _opened(path)
 
     def read(self, key: LogKey) -> str:
         """What the try wrote; nothing if it wrote nothing."""
@@ -72,16 +75,19 @@ class LogStore:
         path = self.folder / key.path()
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
-    def clean(self, before: datetime) -> int:
-        """Delete the logs of tries last written before an instant, and the folders left empty; how many there were."""
+    def clean(self, before: datetime, *, dry_run: bool = False) -> int:
+        """Delete the logs of tries last written before an instant, and the folders left empty; how many there were.
+
+        A `dry_run` only counts them. Other processes may write meanwhile.
+        """
         if self.folder is None:
             raise EtlkitError("these logs are kept in memory and go with the process; there is nothing to clean")
         old = [path for path in self.folder.rglob("attempt=*.log") if path.stat().st_mtime < before.timestamp()]
-        for path in old:
-            path.unlink()
-        for folder in sorted((p for p in self.folder.rglob("*") if p.is_dir()), reverse=True):
-            if not any(folder.iterdir()):
-                shutil.rmtree(folder)
+        for path in old if not dry_run else ():
+            path.unlink(missing_ok=True)
+            for folder in path.parents[: len(path.relative_to(self.folder).parts) - 1]:
+                with contextlib.suppress(OSError):  # it holds something, or is gone already
+                    folder.rmdir()
         return len(old)
 
     def delete_run(self, dag_id: str, run_id: str, *, dry_run: bool = False) -> int:
@@ -96,6 +102,10 @@ class LogStore:
         if count and not dry_run:
             shutil.rmtree(folder)
         return count
+
+
+def _opened(path: Path) -> TextIO:
+    return path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 class TryLog:

@@ -780,6 +780,9 @@ def test_old_logs_are_deleted(small):
     files = sorted((small.home / "logs").rglob("*.log"))
     assert len(files) == 2
     os.utime(files[0], (0, 0))
+    assert "say how old" in small.refused("logs", "clean")
+    assert small("logs", "clean", "--before", "2013-01-01", "--dry-run").stdout.startswith("would delete 1 log files")
+    assert files[0].exists()
     assert small("logs", "clean", "--older-than", 30).stdout == f"deleted 1 log files in {small.home / 'logs'}\n"
     assert [file for file in files if file.exists()] == [files[1]]
 

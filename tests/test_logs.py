@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -138,10 +139,27 @@ def test_logs_of_an_age_are_cleaned_up_with_their_folders(tmp_path):
         os.utime(logs.folder / key.path(), (moment.timestamp(), moment.timestamp()))
     (logs.folder / "notes.txt").write_text("mine")
     assert logs.clean(at(1)) == 0
+    assert logs.clean(at(5), dry_run=True) == 1
+    assert logs.read(old) == "x\n"
     assert logs.clean(at(5)) == 1
     assert (logs.read(old), logs.read(new)) == ("", "x\n")
     assert [path.name for path in (logs.folder / "dag_id=weather").iterdir()] == ["run_id=new"]
     assert (logs.folder / "notes.txt").exists()
+
+
+def test_a_folder_that_a_clean_up_takes_away_is_made_again(tmp_path, monkeypatch):
+    logs, mkdir, taken = LogStore(tmp_path / "logs"), Path.mkdir, []
+
+    def made_and_taken_away(folder, *args, **kwargs):
+        mkdir(folder, *args, **kwargs)
+        if folder.name == "task_id=load" and not taken:
+            taken.append(folder)
+            folder.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", made_and_taken_away)
+    with logs.open(KEY):
+        print("still here")
+    assert (logs.read(KEY), len(taken)) == ("still here\n", 1)
 
 
 def test_logs_in_memory_are_not_for_cleaning():

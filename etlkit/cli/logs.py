@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import click
 
-from etlkit.cli.options import dag_argument, run_argument, task_argument
+from etlkit.cli.options import INSTANT, dag_argument, run_argument, task_argument
 
 
 @click.group()
@@ -49,17 +49,25 @@ def show(dag_id: str, task_id: str, run: str, try_number: int | None, map_index:
 
 
 @logs.command()
-@click.option("--older-than", "days", type=click.IntRange(min=0), required=True, help="days since they were written")
-def clean(days: int) -> None:
-    """Delete the log files that are older than some days.
+@click.option("--before", type=INSTANT, help="delete what was last written before this date")
+@click.option("--older-than", "days", type=click.IntRange(min=0), help="the same, in days before now")
+@click.option("--dry-run", is_flag=True, help="only say how many there are")
+def clean(before: datetime | None, days: int | None, dry_run: bool) -> None:
+    """Delete log files that are old; a date without a time zone means UTC.
+
+    The tasks' states stay: see etlkit db clean, which deletes whole runs with their logs.
 
     \b
-    Example: etlkit logs clean --older-than 30
+    Example: etlkit logs clean --older-than 30 --dry-run
     """
     from etlkit.clock import SystemClock
     from etlkit.config import conf
     from etlkit.logs import LogStore
 
+    if (before is None) == (days is None):
+        raise click.UsageError("say how old with --before DATE or with --older-than DAYS")
+    if before is None:
+        before = SystemClock().now() - timedelta(days=days or 0)
     folder = conf.get("logging", "base_log_folder")
-    count = LogStore(folder).clean(SystemClock().now() - timedelta(days=days))
-    click.echo(f"deleted {count} log files in {folder}")
+    count = LogStore(folder).clean(before if before.tzinfo else before.replace(tzinfo=UTC), dry_run=dry_run)
+    click.echo(f"{'would delete' if dry_run else 'deleted'} {count} log files in {folder}")
