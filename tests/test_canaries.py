@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -158,8 +159,53 @@ COMMANDS = [
     "logs show leaky prints 2013-01-01",
     "logs show leaky fails 2013-01-01",
     "dags why leaky",
+    "dags details leaky",
+    "dags report",
+    "dags state leaky 2013-01-01",
+    "tasks run leaky prints 2013-01-02",
+    "tasks run leaky fails 2013-01-02",
+    "! tasks run leaky dies 2013-01-02 --map-index 3",
+    "tasks run leaky fails 2013-01-02 --ignore-dependencies --output json",
+    "tasks state leaky fails 2013-01-02",
+    "tasks failed-deps leaky fails 2013-01-02",
+    "tasks render leaky echo 2013-01-02",
+    "tasks render leaky sql 2013-01-02 --output json",
+    "! tasks render leaky undefined 2013-01-02",
+    "tasks clear leaky --only-failed --start-date 2013-01-02 --yes --output yaml",
+    "variables list",
+    "variables list --output json",
+    "variables get webhook-url-1",
+    "variables get api_key_1",
+    "variables get config_1 --json",
+    "variables get config_1",
+    "! variables get webhook-url-1 --json",
+    "variables export -",
+    "variables export @home/variables.yaml",
+    "variables import @home/variables.yaml",
+    "! variables import @bad",
+    "! variables set broken @broken --json",
+    "connections list --output json",
+    "connections get password_1",
+    "connections get extra_1 --output json",
+    "connections get uri_1 --output yaml",
+    "connections get url_in_host",
+    "connections test password_1",
+    "connections test extra_1",
+    "! connections add broken --conn-uri @broken",
+    "connections export - --file-format env",
+    "connections export @home/connections.env --serialization-format json",
+    "connections export @home/connections.json",
+    "connections import @home/connections.json --overwrite",
+    "! connections import @bad",
+    "pools list",
+    "config list --output json",
+    "config get-value database sql_alchemy_conn",
+    "rotate-fernet-key",
     "db check",
 ]
+"""What is run in turn, `!` before what is refused; `@home`, `@bad` and `@broken` are filled in."""
+
+COMPLETIONS = [f"etlkit {words} " for words in ("variables get", "connections get", "tasks list", "dags state leaky")]
 
 
 @pytest.fixture
@@ -173,6 +219,7 @@ def environ(tmp_path):
     fill(store, variables, connections)
     store.close()
     (tmp_path / "secrets.json").write_text(json.dumps(SECRETS))
+    (tmp_path / "bad.json").write_text(json.dumps({"password": SECRETS}) + "}")
     (dags / "leaky.py").write_text(PIPELINE.format(path=str(tmp_path / "secrets.json")))
     (dags / "broken.py").write_text(BROKEN)
     yield {**environ, "ETLKIT_HOME": str(home)}
@@ -198,15 +245,28 @@ def assert_hidden(text, where):
     assert place < 0, f"{where} shows {text[max(place - 200, 0) : place + 60]!r}"
 
 
+def run(words, environ):
+    """How a command ended, and what it printed."""
+    result = subprocess.run(
+        [sys.executable, "-m", "etlkit", *words], env={**os.environ, **environ}, capture_output=True
+    )
+    return result.returncode, (result.stdout + result.stderr).decode()
+
+
 def test_the_command_line_prints_and_writes_no_secret(environ):
     home = Path(environ["ETLKIT_HOME"])
+    filled = {"@bad": str(home.parent / "bad.json"), "@broken": f'{{"password": "{SECRETS[0]}"'}
     for command in COMMANDS:
-        result = subprocess.run(
-            [sys.executable, "-m", "etlkit", *command.split()], env={**os.environ, **environ}, capture_output=True
-        )
-        printed = (result.stdout + result.stderr).decode()
+        *refused, line = command.split("! ")
+        code, printed = run([filled.get(word, word.replace("@home", str(home))) for word in line.split()], environ)
         assert_hidden(printed, command)
-        assert result.returncode in (0, 1), printed
+        assert code in ((2,) if refused else (0, 1)), printed
+    assert CORE in run(["variables", "get", "webhook-url-1", "--include-secrets"], environ)[1], "it was asked for"
+    for line in COMPLETIONS:
+        asked = {"_ETLKIT_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        code, printed = run([], {**environ, **asked})
+        assert (code, printed != "") == (0, True)
+        assert_hidden(printed, line)
     written = [path for path in home.rglob("*") if path.is_file() and "etlkit.db" not in path.name]
     assert len(written) > 15
     for path in written:
@@ -215,7 +275,7 @@ def test_the_command_line_prints_and_writes_no_secret(environ):
     assert logs.count(STARS) > 20 * len(SECRETS)
     store = Store(f"sqlite:///{home}/etlkit.db")
     assert_hidden(repr(kept(store)), "the metadata database")
-    states = {row.state for run in store.runs() for row in store.task_instances(run.id)}
+    states = {row.state for row in store.task_instances(store.run_at("leaky", datetime(2013, 1, 1, tzinfo=UTC)).id)}
     assert states == {"success", "failed", "skipped"}
     store.close()
 

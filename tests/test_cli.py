@@ -862,7 +862,13 @@ def test_the_name_of_a_database_hides_its_password(etlkit, monkeypatch):
 HEAVY = ("sqlalchemy", "pandas", "pyarrow", "matplotlib", "duckdb", "pendulum", "jinja2", "rich")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["dags", "list"], ["dags", "show", "small"], ["tasks", "list", "small"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--help"], ["variables", "--help"], ["connections", "--help"], ["config", "list"], ["completion", "fish"]),
+        *(["dags", "list"], ["dags", "report"], ["dags", "show", "small"], ["tasks", "list", "small"]),
+    ],
+)
 def test_a_command_that_only_looks_loads_no_heavy_library(small, words):
     small("db", "init")
     code = (

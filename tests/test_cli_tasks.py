@@ -141,6 +141,11 @@ def test_tasks_run_waits_for_no_retry_delay_but_obeys_it(pipeline):
     assert run(pipeline, "load", "-A") == ("success", 1)
 
 
+def test_tasks_run_of_what_is_ready_needs_nothing_to_be_ignored(pipeline):
+    run(pipeline, "extract")
+    assert run(pipeline, "load", "-i") == ("success", 1)
+
+
 def test_tasks_run_obeys_the_pool(pipeline):
     for task_id in ("extract", "load"):
         run(pipeline, task_id)

@@ -152,7 +152,7 @@ def _ignore(
     """Make the task instance ready if nothing keeps it from running but what is ignored."""
     kinds = {blocker.kind for blocker in _blockers(store, dag, run, task_id, map_index, now)}
     rows = _instances(store, run, task_id, map_index)
-    if not kinds <= ignored or len(rows) != 1 or rows[0].state in FINISHED:
+    if not kinds <= ignored or len(rows) != 1 or rows[0].state in (SCHEDULED, *FINISHED):
         return
     if dag.get_task(task_id).expansion is not None and rows[0].map_index < 0:
         raise DagError(f"{task_id} is mapped over what is not there yet; run the tasks before it first")
