@@ -46,6 +46,7 @@ from etlkit.dag import DAG
 from etlkit.errors import BackfillError, DagError, ParamValidationError, TimetableError
 from etlkit.events import clock_text
 from etlkit.runs import check_run_params, insert_run
+from etlkit.showing import as_html
 from etlkit.states import DagRunState, DagRunType
 from etlkit.store import BackfillRow, RunRow, Store
 from etlkit.timetables import DagRunInfo, as_utc
@@ -125,8 +126,20 @@ class BackfillPlan:
         order = "newest first" if self.reverse else "oldest first"
         between = f"{clock_text(self.from_date)} to {clock_text(self.to_date)}"
         head = f"Backfill of {self.dag_id!r}: logical dates {between}, both included, {order}"
+        lines = (f"  {action:6}  {dates}{f': {reason}' if reason else ''}" for action, dates, reason in self._groups)
+        return "\n".join([head, *lines, self.summary])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head, *_ = str(self).split("\n", 1)
+        return as_html(f"{head}\n{self.summary}", [("what is done", "logical dates", "why"), *self._groups])
+
+    @property
+    def _groups(self) -> list[tuple[str, str, str]]:
+        """Neighbours to which the same thing happens: what, to which dates, and why."""
         groups = itertools.groupby(self.items, key=lambda item: (item.action, item.reason))
-        return "\n".join([head, *(_group_text(list(group)) for _, group in groups), self.summary])
+        return [(str(action), _dates_text(list(group)), reason or "") for (action, reason), group in groups]
 
     @property
     def summary(self) -> str:
@@ -140,13 +153,10 @@ class BackfillPlan:
         return f"{create} to create, {rerun} to run again, {skip} left alone"
 
 
-def _group_text(group: list[PlannedRun]) -> str:
-    """Neighbours of a plan to which the same thing happens, as one line."""
-    dates = clock_text(group[0].logical_date)
-    if len(group) > 1:
-        dates += f" to {clock_text(group[-1].logical_date)} ({len(group)} runs)"
-    reason = f": {group[0].reason}" if group[0].reason else ""
-    return f"  {group[0].action:6}  {dates}{reason}"
+def _dates_text(group: list[PlannedRun]) -> str:
+    """The logical dates of neighbours of a plan: the first, the last, and how many."""
+    first, last = clock_text(group[0].logical_date), clock_text(group[-1].logical_date)
+    return f"{first} to {last} ({len(group)} runs)" if len(group) > 1 else first
 
 
 def plan_backfill(

@@ -283,6 +283,9 @@ class Connections:
         self.store = store
         use_configured_names()
 
+    def __repr__(self) -> str:
+        return f"<Connections of {self.store.name}: {', '.join(self.ids()) or 'none'}>"
+
     def get(self, conn_id: str) -> Connection:
         """A Connection by its name; AirflowNotFoundException if there is none."""
         found = from_environment("CONN", conn_id)

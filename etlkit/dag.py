@@ -61,6 +61,7 @@ from etlkit.errors import (
 )
 from etlkit.params import NOTSET, ParamsDict
 from etlkit.scopes import TEARDOWN_RULE, Markable, note_new
+from etlkit.showing import as_html
 from etlkit.templates import Renderer, environment_for, environment_of
 from etlkit.timetables import TimeRestriction, Timetable, timetable_for
 
@@ -163,6 +164,9 @@ class EdgeModifier(Dependency):
         self.label = label
         self._before: list[Dependency] = []
         self._after: list[Dependency] = []
+
+    def __repr__(self) -> str:
+        return f"Label({self.label!r})"
 
     def set_upstream(self, other: Any, edge_modifier: EdgeModifier | None = None) -> None:
         self._before += self._labelled(other)
@@ -699,6 +703,10 @@ class TaskGroup(Dependency, metaclass=CheckedArguments):
 # --- DAGs -------------------------------------------------------------------------------------------------------------
 
 
+MOST_SHOWN = 100
+"""How many tasks of a DAG a notebook lists."""
+
+
 class DAG(metaclass=CheckedArguments):
     """A pipeline: tasks, their order, and when it runs.
 
@@ -999,6 +1007,23 @@ class DAG(metaclass=CheckedArguments):
 
     def __repr__(self) -> str:
         return f"<DAG {self.dag_id}: {len(self.task_dict)} tasks, {self.timetable.summary}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the tasks by layer, `MOST_SHOWN` of them, and what each waits for."""
+        catchup = "catch-up on" if self.catchup else "catch-up off"
+        caption = f"DAG {self.dag_id}: schedule {self.timetable.summary}, time zone {self.timezone}, {catchup}"
+        try:
+            layers = self.topological_generations()
+        except CycleError as error:
+            return as_html(caption, [("not a DAG yet",), (str(error),)])
+        numbered = [(str(i), self.task_dict[task_id]) for i, layer in enumerate(layers, 1) for task_id in layer]
+        rows = [
+            (number, task.task_id, task.task_type, ", ".join(self.graph.pred[task.task_id]), str(task.trigger_rule))
+            for number, task in numbered
+        ]
+        more = [("…", f"and {len(rows) - MOST_SHOWN:,} more tasks", "", "", "")] if len(rows) > MOST_SHOWN else []
+        head = ("layer", "task", "operator", "after", "trigger rule")
+        return as_html(caption, [head, *rows[:MOST_SHOWN], *more])
 
 
 def current_dag() -> DAG | None:

@@ -119,3 +119,5 @@ class Trace(Listener):
 
     def __str__(self) -> str:
         return "\n".join(str(event) for event in self.events)
+
+    __repr__ = __str__

@@ -25,7 +25,6 @@ Dates are aware datetimes, or texts such as "2013-01-31" or "2013-01-31 06:00", 
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -45,6 +44,7 @@ from etlkit.runs import clear_run, runs_on, trigger_run
 from etlkit.runtime import DagRun, TaskRunner
 from etlkit.scheduler import Scheduler
 from etlkit.scheduler_lock import scheduling
+from etlkit.showing import aligned, as_html
 from etlkit.store import RunRow, Store
 from etlkit.timetables import as_utc
 
@@ -563,21 +563,12 @@ class Lab:
 
     def __repr__(self) -> str:
         rows = self._summary()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        last = len(widths) - 1
-        lines = (
-            "  ".join(f"{cell:{'>' if 1 < i < last else '<'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
-            for row in rows
-        )
-        return "\n".join([f"Lab at {clock_text(self.now)} UTC", *lines])
+        return f"{self._caption}\n{aligned(rows, right=range(2, len(rows[0]) - 1))}"
 
     def _repr_html_(self) -> str:
-        head, *rows = ([html.escape(cell) for cell in row] for row in self._summary())
-        lines = [f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in rows]
-        return "\n".join(
-            [
-                f"<table><caption>Lab at {clock_text(self.now)} UTC</caption>",
-                f"<thead><tr><th>{'</th><th>'.join(head)}</th></tr></thead>",
-                *["<tbody>", *lines, "</tbody></table>"],
-            ]
-        )
+        rows = self._summary()
+        return as_html(self._caption, rows, right=range(2, len(rows[0]) - 1))
+
+    @property
+    def _caption(self) -> str:
+        return f"Lab at {clock_text(self.now)} UTC"

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,12 +49,14 @@ from etlkit.errors import (
     DownstreamTasksSkipped,
     XComError,
 )
+from etlkit.events import clock_text
 from etlkit.logs import LogKey, LogStore, install_handler
 from etlkit.macros import Lookup, Macros
 from etlkit.mapping import is_mappable, items_of
 from etlkit.masking import masker, one_line
 from etlkit.other_dags import OtherDags
 from etlkit.params import NOTSET, run_params
+from etlkit.showing import as_html
 from etlkit.states import FAILED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY, DagRunType
 from etlkit.store import LOST, RunRow, Store, this_process
 from etlkit.templates import DATED, rendered
@@ -566,6 +569,14 @@ class DagRun:
 
     def __repr__(self) -> str:
         return f"<DagRun {self._run.dag_id} {self._run.run_id}>"
+
+    def _repr_html_(self) -> str:
+        run = self._run
+        instants = (run.logical_date, run.data_interval_start, run.data_interval_end, run.start_date, run.end_date)
+        head = ("state", "logical date", "data interval from", "to", "started", "ended", "conf")
+        texts = [clock_text(moment) if moment else "" for moment in instants]
+        conf = json.dumps(masker.masked(run.conf), ensure_ascii=False) if run.conf else ""
+        return as_html(f"{run.dag_id} {run.run_id} (times in UTC)", [head, (run.state, *texts, conf)])
 
 
 class Context(Mapping):

@@ -40,13 +40,19 @@ def as_html(caption: str, rows: Iterable[Sequence[str]], right: Collection[int] 
 
     >>> print(as_html("<b>", [("task", "tries"), ("load", "12")], right={1}))
     <table><caption style="text-align:left">&lt;b&gt;</caption>
-    <tr><th style="text-align:left">task</th><th style="text-align:right">tries</th></tr>
+    <thead><tr><th style="text-align:left">task</th><th style="text-align:right">tries</th></tr></thead>
+    <tbody>
     <tr><td style="text-align:left">load</td><td style="text-align:right">12</td></tr>
-    </table>
+    </tbody></table>
     """
     head, *body = rows
-    lines = [_row("th", head, right), *(_row("td", row, right) for row in body)]
-    return "\n".join([f'<table><caption style="text-align:left">{_escaped(caption)}</caption>', *lines, "</table>"])
+    return "\n".join(
+        [
+            f'<table><caption style="text-align:left">{_escaped(caption)}</caption>',
+            f"<thead>{_row('th', head, right)}</thead>",
+            *["<tbody>", *(_row("td", row, right) for row in body), "</tbody></table>"],
+        ]
+    )
 
 
 def _row(tag: str, texts: Sequence[str], right: Collection[int]) -> str:

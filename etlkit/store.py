@@ -195,6 +195,9 @@ class Store:
         """The database as it may be shown: without a password."""
         return shown(self.url)
 
+    def __repr__(self) -> str:
+        return f"<Store {self.name}>"
+
     def version(self) -> str | None:
         """Which version the tables have; None if there are none."""
         return tables_version(self._connection)

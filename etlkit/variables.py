@@ -57,6 +57,9 @@ class Variables:
         self.store = store
         use_configured_names()
 
+    def __repr__(self) -> str:
+        return f"<Variables of {self.store.name}: {', '.join(self.keys()) or 'none'}>"
+
     def get(self, key: str, default: Any = NOTSET, deserialize_json: bool = False) -> Any:
         """The value of a Variable: text, or with `deserialize_json` what the text means as JSON.
 

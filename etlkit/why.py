@@ -33,6 +33,7 @@ from etlkit.events import clock_text
 from etlkit.frontier import Frontier, TaskIndex
 from etlkit.past import past_blocks
 from etlkit.rules import TRIGGER_RULES, WAIT
+from etlkit.showing import as_html
 from etlkit.states import (
     FAILED,
     FINISHED,
@@ -83,6 +84,13 @@ class Why(list[Blocker]):
 
     def __str__(self) -> str:
         return "\n".join([f"{self.subject}:", *(f"- {blocker}" for blocker in self)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        untils = [f"{clock_text(blocker.until)} UTC" if blocker.until else "" for blocker in self]
+        rows = zip(map(str, self), untils, strict=True)
+        return as_html(self.subject, [("what is waited for", "ends by itself"), *rows])
 
 
 def why(

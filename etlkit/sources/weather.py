@@ -80,6 +80,11 @@ class DailyWeather:
         self._failures_left = {new_york_day(day): n for day, n in (outages or {}).items()}
         self._revisions = {new_york_day(day): list(these) for day, these in (revisions or {}).items()}
 
+    def __repr__(self) -> str:
+        late = sum(map(len, self._revisions.values()))
+        outages = sum(self._failures_left.values())
+        return f"<DailyWeather of 2013: {outages} outages to come, {late} revisions>"
+
     def extract(self, day: date | datetime | str) -> list[Reading]:
         """The day's readings, by airport and hour, and then the revisions that arrived on it.
 

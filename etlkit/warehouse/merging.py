@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from etlkit.errors import EtlkitError, MergeError
+from etlkit.showing import as_html
 from etlkit.warehouse.backend import backend
 from etlkit.warehouse.checks import Check
 from etlkit.warehouse.conversions import refuse_names
@@ -43,9 +44,20 @@ class MergeReport:
         return self.new - self.duplicates - self.replaced - self.inserted
 
     def __str__(self) -> str:
-        names = ("before", "new", "duplicates", "replaced", "inserted", "unchanged", "removed", "after")
-        lines = (f"  {name:<10} {getattr(self, name):>10,}" for name in names)
+        lines = (f"  {name:<10} {rows:>10,}" for name, rows in self.counts.items())
         return "\n".join([f"{self.table}: {self.strategy}, {self.swap}", *lines])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        rows = [("rows", "number"), *((name, f"{rows:,}") for name, rows in self.counts.items())]
+        return as_html(f"{self.table}: {self.strategy}, {self.swap}", rows, right={1})
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The numbers of rows by what they are called."""
+        names = ("before", "new", "duplicates", "replaced", "inserted", "unchanged", "removed", "after")
+        return {name: getattr(self, name) for name in names}
 
 
 def merge(

@@ -147,3 +147,5 @@ class Script(tuple[Statement, ...]):
 
     def __str__(self) -> str:
         return "\n\n".join(map(str, self))
+
+    __repr__ = __str__
