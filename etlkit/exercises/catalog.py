@@ -18,6 +18,7 @@ MODULES = {
     "05": "values",
     "06": "one_row",
     "07": "failing",
+    "08": "configuring",
 }
 """Where a notebook's exercises are."""
 

@@ -45,7 +45,7 @@ def told_on_retry(work: Work, tell: Callable[[Any], None]) -> DAG:
 
 def told_everything(work: Work, tell: Callable[[Any], None]) -> DAG:
     dag = told_each_time(work, tell)
-    dag.get_task("load").on_success_callback = [tell]
+    dag.get_task("load").on_success_callback = (tell,)
     return dag
 
 
