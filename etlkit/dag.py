@@ -347,11 +347,16 @@ class XComArg(Reference, Markable, Dependency):
         return f"XComArg({self.operator.task_id!r}, key={self.key!r})"
 
     def resolve(self, context: Mapping[str, Any]) -> Any:
-        """The value itself, inside a running task; of a mapped task a list of what its instances pushed."""
-        value = context["ti"].xcom_pull(task_ids=self.operator.task_id, key=self.key, default=self)
+        """The value itself, inside a running task; of a mapped task a list of what its instances pushed.
+
+        Inside a mapped group it is what the instance of the same map index pushed.
+        """
+        ti = context["ti"]
+        index = ti.map_index if self.operator.shares_instances_with(ti.task) else None
+        value = ti.xcom_pull(task_ids=self.operator.task_id, key=self.key, map_indexes=index, default=self)
         if value is not self:
             return value
-        if self.operator.expansion is not None:
+        if self.operator.expansion is not None and index is None:
             return []
         if self.key != "return_value":
             raise XComError(
@@ -471,7 +476,7 @@ class BaseOperator(TaskArguments, Markable, Dependency, metaclass=OperatorMeta):
     on_failure_fail_dagrun: bool = False
 
     expansion: Expansion | None = None
-    """What a mapped task is mapped over: see `etlkit.mapping`."""
+    """What a mapped task, or the mapped group around it, is mapped over: see `etlkit.mapping`."""
     pre_execute_hook: Callback | None = None
     post_execute_hook: Callable[[Mapping[str, Any], Any], object] | None = None
     """What was passed as `pre_execute` and `post_execute`: called before the methods of these names."""
@@ -505,6 +510,8 @@ class BaseOperator(TaskArguments, Markable, Dependency, metaclass=OperatorMeta):
         if post_execute is not None:
             self.post_execute_hook = post_execute
         check_order(f"task {task_id!r}", self.start_date, self.end_date)
+        if group is not None and (mapped := group.mapped_group) is not None:
+            self.expansion = mapped.expansion
         if dag is not None:
             dag.add_task(self)
             note_new(self)
@@ -561,6 +568,15 @@ class BaseOperator(TaskArguments, Markable, Dependency, metaclass=OperatorMeta):
     def output(self) -> XComArg:
         """The task's result, to pass to another task."""
         return XComArg(self)
+
+    @property
+    def mapped_group(self) -> TaskGroup | None:
+        """The mapped group that it is in, if any."""
+        return self.task_group.mapped_group if self.task_group else None
+
+    def shares_instances_with(self, other: BaseOperator) -> bool:
+        """Whether both are in one mapped group: what has a map index there minds only the same one here."""
+        return self.mapped_group is not None and self.mapped_group is other.mapped_group
 
     @property
     def roots(self) -> list[BaseOperator]:
@@ -623,6 +639,9 @@ class TaskGroup(Dependency, metaclass=CheckedArguments):
     `downstream_ids` hold what was connected to the group as a whole: a picture can draw that as one arrow.
     """
 
+    expansion: Expansion | None = None
+    """What a mapped group is mapped over: see `etlkit.mapping`."""
+
     def __init__(
         self,
         group_id: str,
@@ -658,6 +677,13 @@ class TaskGroup(Dependency, metaclass=CheckedArguments):
     def task_group(self) -> TaskGroup | None:
         """The group around this one, as for a task."""
         return self.parent_group
+
+    @property
+    def mapped_group(self) -> TaskGroup | None:
+        """This group if it is mapped, else the mapped one around it, if any."""
+        if self.expansion is not None or self.parent_group is None:
+            return self if self.expansion is not None else None
+        return self.parent_group.mapped_group
 
     @property
     def tasks(self) -> list[BaseOperator]:
@@ -837,6 +863,8 @@ class DAG(metaclass=CheckedArguments):
             raise DagError(
                 f"task {task.task_id!r} is in DAG {task.dag.dag_id!r} already; create another for {self.dag_id!r}"
             )
+        if task.trigger_rule == "always" and task.expansion is not None and task.expansion.sources:
+            raise DagError(f"task {task.task_id!r}: trigger rule 'always' cannot wait for the result it is mapped over")
         if self.task_dict.get(task.task_id, task) is not task or task.task_id in self.task_groups:
             raise DuplicateTaskIdFound(self.dag_id, task.task_id)
         if self.fail_fast and task.trigger_rule not in ("all_success", TEARDOWN_RULE):

@@ -16,7 +16,8 @@ Decisions(runnable=[], settled=[(1, 'upstream_failed'), (2, 'upstream_failed')])
 
 A mapped task keeps its one position for all decisions, since one rule decides about all of its instances. When it is
 expanded, each instance gets a position of its own behind those of the tasks, and it is the instances that have states
-and are counted by what comes after.
+and are counted by what comes after. In a mapped group each instance is decided by itself, too: it looks only at the
+instances of the same map index of the other tasks in its group.
 
 >>> frontier = Frontier(TaskIndex(dag))
 >>> frontier.expand(0, [None, None])
@@ -39,9 +40,27 @@ from typing import NamedTuple, Protocol, TypeVar
 import networkx as nx
 
 from etlkit.dag import DAG, BaseOperator, priority_weights
-from etlkit.rules import RUN, SKIP, TRIGGER_RULES, VERDICT_STATE, WAIT, UpstreamCounts, Verdict, always, evaluate
+from etlkit.rules import (
+    RUN,
+    SKIP,
+    TRIGGER_RULES,
+    VERDICT_STATE,
+    WAIT,
+    UpstreamCounts,
+    Verdict,
+    all_done_min_one_success,
+    always,
+    evaluate,
+    none_failed_min_one_success,
+    one_done,
+    one_failed,
+    one_success,
+)
 from etlkit.scopes import teardowns_of, within
 from etlkit.states import FAILED, FINISHED, REMOVED, SKIPPED, UPSTREAM_FAILED
+
+DECIDED_BY_ONE = (one_success, one_failed, one_done, none_failed_min_one_success, all_done_min_one_success)
+"""The rules for which one task may make up for others: a part of the tasks before says nothing yet."""
 
 
 class Instance(Protocol):
@@ -97,6 +116,13 @@ class TaskIndex:
             if task.expansion is not None
         }
         """For each mapped task, the tasks over whose results it is mapped."""
+        self.groups = {i: group.group_id for i in self.sources if (group := self.tasks[i].mapped_group) is not None}
+        """For each task in a mapped group, the id of that."""
+        self._note_sources_of_groups()
+        self.edges = self.downstream
+        """`downstream` as it is in the DAG, and not in one run."""
+        self.places: dict[int, tuple[int, int]] = {}
+        """For each instance of a task in a mapped group, the position of the task and the map index."""
         self.instances: dict[int, list[int]] = {}
         """For each mapped task that is expanded, the positions of its instances; empty in the index of a DAG."""
 
@@ -108,7 +134,7 @@ class TaskIndex:
         own = copy.copy(self)
         own.tasks, own.downstream = self.tasks.copy(), self.downstream.copy()
         own.weights, own.limited = self.weights.copy(), self.limited.copy()
-        own.instances = {}
+        own.instances, own.places = {}, {}
         return own
 
     def add_instances(self, i: int, number: int) -> list[int]:
@@ -118,8 +144,43 @@ class TaskIndex:
         self.downstream += [self.downstream[i]] * number
         self.weights += [self.weights[i]] * number
         self.limited += [self.limited[i]] * number
-        self.instances.setdefault(i, []).extend(new)
+        instances = self.instances.setdefault(i, [])
+        if i in self.groups:
+            self.places.update((p, (i, map_index)) for map_index, p in enumerate(new, len(instances)))
+        instances.extend(new)
+        if i in self.groups:
+            for p in (*new, *(p for above in self.upstream[i] for p in (above, *self.instances.get(above, ())))):
+                self.downstream[p] = self._decided_by(p)
         return new
+
+    def _decided_by(self, p: int) -> tuple[int, ...]:
+        """What is to be decided when position `p` changes: tasks, and in mapped groups instances."""
+        below = self.edges[self.home(p)]
+        return tuple(k for i in below for k in (self.seen_from(p, i) if i in self.groups else (i,)))
+
+    def home(self, p: int) -> int:
+        """The position of the task whose instance is at `p`; of a task its own."""
+        return p if p < len(self.ids) else self.position[self.tasks[p].task_id]
+
+    def seen_from(self, p: int, i: int) -> Sequence[int]:
+        """The positions of task `i` that matter to position `p`: all its instances, or in one mapped group just one.
+
+        A task of that group that is not expanded itself minds no instance of the others.
+        """
+        instances = self.instances.get(i)
+        if instances is None:
+            return (i,)
+        home, map_index = self.places.get(p, (p, -1))
+        if i in self.groups and self.groups[i] == self.groups.get(home):
+            return instances[map_index : map_index + 1] if map_index >= 0 else ()
+        return instances
+
+    def watching(self, p: int) -> list[int]:
+        """The positions that mind the state of `p` without being directly after it."""
+        found = []
+        for i in self.watchers.get(self.home(p), ()):
+            found += [i, *self.seen_from(p, i)] if i in self.groups else [i]
+        return found
 
     def instances_of(self, i: int) -> Sequence[int]:
         """The positions at which the task at position `i` has states: its own, or its instances' if it is expanded."""
@@ -135,6 +196,12 @@ class TaskIndex:
         ignored = [task.is_teardown and not task.on_failure_fail_dagrun for task in self.tasks]
         leaves = [i for i, below in enumerate(self.downstream) if not ignored[i] and all(ignored[k] for k in below)]
         return leaves or [i for i, below in enumerate(self.downstream) if not below]
+
+    def _note_sources_of_groups(self) -> None:
+        """All tasks of a mapped group wait for what it is mapped over, and not only the first of them."""
+        for i in self.groups:
+            for source in self.sources[i]:
+                self.watchers.setdefault(source, []).append(i)
 
     def _note_setups(self) -> None:
         """What minds a setup, or what works within it, from further away."""
@@ -191,19 +258,25 @@ class Frontier:
                 not above
                 or index.rules[i] is always
                 or i in index.setups
+                or i in index.groups
                 or any(states[k] in FINISHED or k in index.instances for k in above)
             )
-        ]
+        ] + [p for p in index.places if states[p] is None]
 
     def expand(self, i: int, states: Sequence[str | None]) -> list[int]:
         """Give the mapped task at position `i` instances in `states` (more, if it has some): their positions."""
         if not self.index.instances:
             self.index = self.index.for_one_run()
-        new = self.index.add_instances(i, len(states))
+        index = self.index
+        new = index.add_instances(i, len(states))
         self.states += states
-        self.states[i] = None if None in states else REMOVED
-        for below in self.index.downstream[i]:
-            self._counts[below] = None
+        self._counts += [None] * len(states)
+        # In a mapped group the instances are decided one by one, once it is certain how many there are.
+        certain = None not in states or (i in index.groups and not index.sources[i])
+        self.states[i] = REMOVED if certain else None
+        for below in index.edges[i]:
+            for p in (below, *index.instances.get(below, ())):
+                self._counts[p] = None
         return new
 
     def open_instances(self, i: int) -> list[int]:
@@ -218,9 +291,9 @@ class Frontier:
         counts = self._counts[i]
         if counts is None:
             counts = self._counts[i] = UpstreamCounts()
-            for above in self.index.upstream[i]:
+            for above in self.index.upstream[self.index.home(i)]:
                 is_setup = self.index.tasks[above].is_setup
-                for k in self.index.instances.get(above) or (above,):
+                for k in self.index.seen_from(i, above) if self.index.groups else self.index.instances_of(above):
                     counts.total += 1
                     counts.setups += is_setup
                     state = self.states[k]
@@ -237,26 +310,41 @@ class Frontier:
             if counts is not None:
                 counts.add(state, is_setup=is_setup)
         if self.index.watchers:
-            here = self.index.position[self.index.tasks[i].task_id]
-            return [*self.index.downstream[i], *self.index.watchers.get(here, ())]
+            return [*self.index.downstream[i], *self.index.watching(i)]
         return self.index.downstream[i]
 
     def verdict(self, i: int) -> Verdict:
         """What the trigger rule of position `i` says now."""
-        rule = self.index.rules[i]
-        if i in self.index.setups:
-            verdict = evaluate(rule.__name__, self.counts(i), self.states_of(self.index.setups[i]))
+        index = self.index
+        if index.groups and (home := index.home(i)) in index.groups:
+            return self._in_group(i, home)
+        verdict = self._by_rule(i, i)
+        return self._of_sources(i) if verdict is RUN and i in index.sources else verdict
+
+    def _in_group(self, i: int, home: int) -> Verdict:
+        """The same in a mapped group: of an instance, or of a task that is to be expanded into instances."""
+        index = self.index
+        if i != home:
+            return self._by_rule(i, home) if self.states[home] is not None else WAIT
+        begun = i in index.instances or (
+            index.rules[i] in DECIDED_BY_ONE and any(not index.seen_from(i, k) for k in index.upstream[i])
+        )
+        verdict = RUN if begun else self._by_rule(i, i)
+        return self._of_sources(i) if verdict is RUN else verdict
+
+    def _by_rule(self, i: int, home: int) -> Verdict:
+        """What the tasks before position `i` of the task at `home` say, its setups, and for a teardown its scope."""
+        index, rule = self.index, self.index.rules[home]
+        if home in index.setups:
+            verdict = evaluate(rule.__name__, self.counts(i), self._seen_from(i, index.setups[home]))
         else:
-            verdict = rule(self.counts(i)) if self.index.upstream[i] else RUN
-        if verdict is RUN and self.index.scopes and not self._scope_is_over(i):
+            verdict = rule(counts) if index.upstream[home] and (counts := self.counts(i)).total else RUN
+        if verdict is RUN and home in index.scopes and not FINISHED.issuperset(self._seen_from(i, index.scopes[home])):
             return WAIT
-        if verdict is RUN and self.index.sources and i in self.index.sources:
-            return self._of_sources(i)
         return verdict
 
-    def _scope_is_over(self, i: int) -> bool:
-        """Whether all that comes between the setups of a teardown and itself has ended; of other tasks always."""
-        return FINISHED.issuperset(self.states_of(self.index.scopes.get(i, ())))
+    def _seen_from(self, i: int, positions: Iterable[int]) -> list[str | None]:
+        return [self.states[k] for other in positions for k in self.index.seen_from(i, other)]
 
     def states_of(self, positions: Iterable[int]) -> list[str | None]:
         """The states of tasks, of expanded ones those of all instances."""
@@ -265,14 +353,16 @@ class Frontier:
     def _of_sources(self, i: int) -> Verdict:
         """Whether the results are there over which a task is mapped; whatever its rule, it needs all of them.
 
+        Of a source that is mapped itself, what its instances returned will do, however many that are.
         Source: Airflow's `MappedTaskUpstreamDep`.
         """
-        states = set(self.states_of(self.index.sources[i]))
-        if not states <= FINISHED:
+        sources = self.index.sources[i]
+        if not FINISHED.issuperset(self.states_of(sources)):
             return WAIT
+        states = {self.states[k] for k in sources if k not in self.index.instances}
         if FAILED in states or UPSTREAM_FAILED in states:
             return Verdict.UPSTREAM_FAILED
-        return SKIP if SKIPPED in states else RUN
+        return SKIP if SKIPPED in states or REMOVED in states else RUN
 
     def decide(self, candidates: Iterable[int]) -> Decisions:
         """Apply the rules to `candidates` and to everything that follows from them.

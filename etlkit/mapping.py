@@ -17,6 +17,22 @@ The list stands in the DAG file, or is the result of another task and known only
 Several arguments give every combination of their items, in the order in which they are written, the last one changing
 fastest. A dict is mapped over as its (key, value) pairs. No items at all give one instance, which is skipped.
 
+A whole group can be mapped too: a function under `@task_group`, with the same three methods. Its arguments then stand
+for what one instance of the group is given, and inside it each task sees the results of its own map index alone.
+
+>>> from etlkit.taskflow import task_group
+>>> with DAG("d") as dag:
+...     @task
+...     def fetch(airport): ...
+...     @task
+...     def store(rows): ...
+...     @task_group
+...     def one_airport(airport):
+...         store(fetch(airport))
+...     _ = one_airport.expand(airport=["EWR", "JFK", "LGA"])
+>>> sorted(dag.graph.edges)
+[('one_airport.fetch', 'one_airport.store')]
+
 Names and meanings are those of `airflow.sdk`: `partial`, `expand`, `expand_kwargs`, and `map`, `zip` and `concat` of a
 task's result.
 """
@@ -30,7 +46,16 @@ from functools import cached_property
 from typing import Any
 
 from etlkit.arguments import TASK_ARGUMENTS, CheckedArguments, parameters_of
-from etlkit.dag import BaseOperator, Dependency, Reference, XComArg, find_references, home_of, inherited_defaults
+from etlkit.dag import (
+    BaseOperator,
+    Dependency,
+    Reference,
+    TaskGroup,
+    XComArg,
+    find_references,
+    home_of,
+    inherited_defaults,
+)
 from etlkit.errors import DagError, XComError, nearest
 from etlkit.params import NOTSET
 from etlkit.templates import LiteralValue, needs_rendering
@@ -180,6 +205,8 @@ class ConcatenatedResult(DerivedResult):
 
 def checked(argument: Any, what: str) -> Any:
     """`argument` if it can be mapped over; DagError otherwise."""
+    if isinstance(argument, GroupArgument):
+        raise DagError(f"{what}: nothing can be mapped inside a mapped group over its argument {argument.name!r}")
     if isinstance(argument, XComArg):
         if argument.key != "return_value":
             raise DagError(f"{what} takes the whole result of {argument.operator.task_id!r}, not its {argument.key!r}")
@@ -285,6 +312,47 @@ def as_is(value: Any) -> LiteralValue:
     return LiteralValue(copy.deepcopy(value))
 
 
+class GroupArgument(Reference, Dependency):
+    """An argument of a mapped group while the group is written: inside, what one instance of it is given.
+
+    In a dict of `expand_kwargs` the argument may be missing if the group's function has a `default` for it.
+    """
+
+    def __init__(self, expansion: Expansion, name: str, default: Any = NOTSET) -> None:
+        self.expansion, self.name, self.default = expansion, name, default
+
+    @property
+    def roots(self) -> list[BaseOperator]:
+        return self.expansion.sources
+
+    leaves = roots
+
+    def resolve(self, context: Mapping[str, Any]) -> Any:
+        """The value itself, inside a running task of the group."""
+        map_index = context["ti"].map_index
+        if map_index < 0:
+            raise XComError(f"{self!r}: which instance of the group this is, is not known here")
+        value = self.expansion.values(map_index, context).get(self.name, self.default)
+        if value is NOTSET:
+            raise XComError(f"the mapped group needs {self.name!r}, and item {map_index} has none")
+        value = value.value if isinstance(value, LiteralValue) else value
+        return value.resolve(context) if isinstance(value, Reference) else value
+
+    def __iter__(self) -> Iterator[Any]:
+        raise DagError(f"{self!r} has no value yet: it cannot be looped over while the group is written")
+
+    def __getitem__(self, key: Any) -> Any:
+        raise DagError(f"{self!r} has no value yet: look at its {key!r} inside a task")
+
+    def __repr__(self) -> str:
+        return f"GroupArgument({self.name!r})"
+
+
+def nested(what: str, group: TaskGroup) -> DagError:
+    """The error for something mapped inside a mapped group; Airflow cannot do that either."""
+    return DagError(f"{what} is mapped inside the mapped group {group.group_id!r}: nothing can be mapped twice")
+
+
 # --- the task ---------------------------------------------------------------------------------------------------------
 
 
@@ -305,10 +373,8 @@ class MappedOperator(BaseOperator):
         into: str | None = None,
         **arguments: Any,
     ) -> None:
-        super().__init__(**arguments)
         self.operator_class, self.given, self.expansion, self.into = operator_class, given, expansion, into
-        if self.trigger_rule == "always" and expansion.sources:
-            raise DagError(f"task {self.task_id!r}: trigger rule 'always' cannot wait for the result it is mapped over")
+        super().__init__(**arguments)
         for reference in find_references([given, vars(expansion)]):
             if isinstance(reference, Dependency):
                 self.set_upstream(reference)
@@ -414,6 +480,8 @@ def mapped_task(
 ) -> MappedOperator:
     """A mapped task in the DAG that is being written; `arguments` are those that all of its instances share."""
     dag, group = home_of(arguments.get("dag"), arguments.get("task_group"))
+    if group is not None and group.mapped_group is not None:
+        raise nested(f"task {arguments['task_id']!r}", group.mapped_group)
     defaults = inherited_defaults(dag, group, arguments.get("default_args"))
     own = parameters_of(operator_class).own
     shared = {name: value for name, value in arguments.items() if name in NOT_MAPPABLE}

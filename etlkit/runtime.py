@@ -496,7 +496,9 @@ class TaskInstance(OtherDags):
         return self._runner.logs.read(self._work.log_key)
 
     def items(self, result: XComArg) -> Sequence[Any]:
-        """What the result of a task holds to map over."""
+        """What the result of a task holds to map over; in a mapped group, of the instance with this map index."""
+        if result.operator.shares_instances_with(self.task):
+            return items_of(self.xcom_pull(result.operator.task_id, map_indexes=self.map_index))
         return self._work.known_items.pull(self.store, self._work.run.id, result.operator)
 
     def xcom_push(self, key: str, value: Any) -> None:

@@ -520,13 +520,19 @@ class Scheduler:
             new = instance_rows(task, range(known, length))
             rows = self.store.expand_task_instance(run.row.id, task.task_id, new)
             run.expand(position, rows[known:])
+        decided_alone: list[int] = []
         for k in run.frontier.open_instances(position):
-            if run.tasks[k].map_index < length and length:
-                self._make_ready(run, k, now, reason)
-            else:  # nothing to map over, or less than before it was cleared
+            if not run.tasks[k].map_index < length or not length:  # nothing to map over, or less than when it was made
                 state = SKIPPED if run.tasks[k].map_index <= 0 else REMOVED
-                run.candidates += self._settle(run, k, state, now, f"it is mapped over {length} items")
-                self._touch(run)
+                decided_alone += self._settle(run, k, state, now, f"it is mapped over {length} items")
+            elif position in run.index.groups:
+                decided_alone.append(k)
+            else:
+                self._make_ready(run, k, now, reason)
+        if decided_alone:  # in the next pass, and what waits in the group for this task to be expanded
+            run.candidates += [*decided_alone, *run.index.edges[position]]
+            self._changes += 1
+            self._touch(run)
 
     def _settle_open_instances(self, run: ActiveRun, position: int, now: datetime, reason: str) -> None:
         """What a mapped task is mapped over cannot be mapped over: it has failed."""
@@ -748,7 +754,8 @@ class Scheduler:
         if not self.listeners:
             return ""
         task = run.index.tasks[position]
-        position = run.index.position[task.task_id]  # for an instance of a mapped task, that of its task
-        if not run.index.upstream[position]:
+        if position not in run.index.places:  # else one rule decides about all instances of a task
+            position = run.index.position[task.task_id]
+        if not run.index.upstream[run.index.home(position)]:
             return ""
         return explain(task.trigger_rule, run.frontier.counts(position))

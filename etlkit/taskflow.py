@@ -28,21 +28,23 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from etlkit.arguments import parameters_of
 from etlkit.dag import (
     DAG,
     BaseOperator,
+    Dependency,
     TaskGroup,
     XComArg,
     current_context,
+    find_references,
     get_current_context,
     home_of,
 )
 from etlkit.errors import AirflowSkipException, DagError, nearest
-from etlkit.mapping import Product, Records, mapped_task, refuse_positional
+from etlkit.mapping import GroupArgument, Product, Records, mapped_task, nested, refuse_positional
 from etlkit.operators.bash import BashOperator
 from etlkit.operators.python import (
     CONTEXT_KEYS,
@@ -52,6 +54,7 @@ from etlkit.operators.python import (
     ShortCircuitOperator,
     call_function,
 )
+from etlkit.params import NOTSET
 from etlkit.scopes import TEARDOWN_RULE, context_wrapper
 from etlkit.sensors.python import PythonSensor
 from etlkit.templates import rendered_value
@@ -67,6 +70,8 @@ __all__ = [
     "teardown",
 ]
 
+
+EMPTY = inspect.Parameter.empty
 
 Condition = Callable[[Mapping[str, Any]], bool | tuple[bool, str | None]]
 """What `@task.run_if` and `@task.skip_if` ask just before the task would run, giving it the context."""
@@ -215,13 +220,8 @@ class PartialTask:
             self._check("expand_kwargs", record if isinstance(record, Mapping) else {})
         return self._mapped(expansion)
 
-    def _check(self, what: str, names: Mapping[str, Any]) -> None:
-        parameters, function = self.factory.signature.parameters, self.factory.name
-        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            return
-        for name in names:
-            if name not in parameters:
-                raise DagError(f"{what}(): {function}() has no argument {name!r}{nearest(name, list(parameters))}")
+    def _check(self, what: str, names: Iterable[str]) -> None:
+        check_names(f"{what}(): {self.factory.name}()", self.factory.signature, names)
 
     def _mapped(self, expansion: Product | Records) -> XComArg:
         shared = {"python_callable": self.factory.function, "op_kwargs": dict(self.kwargs)}
@@ -231,6 +231,16 @@ class PartialTask:
 
     def __repr__(self) -> str:
         return f"<partial {self.factory!r}, not expanded yet>"
+
+
+def check_names(what: str, signature: inspect.Signature, names: Iterable[str], given: Container[str] = ()) -> None:
+    """DagError unless the function has all arguments `names`, and none of them is `given` already."""
+    parameters = signature.parameters
+    for name in names:
+        if name in given:
+            raise DagError(f"{what}: {name!r} was passed to partial() already")
+        if name not in parameters and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            raise DagError(f"{what} has no argument {name!r}{nearest(name, list(parameters))}")
 
 
 def returns_mapping(function: Callable[..., Any]) -> bool:
@@ -365,29 +375,78 @@ def bound(name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: 
 
 
 class GroupFactory:
-    """A function under `@task_group`: each call puts its tasks into a group of their own."""
+    """A function under `@task_group`: each call puts its tasks into a group of their own.
 
-    def __init__(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    `expand` and `expand_kwargs` make a mapped group: see `etlkit.mapping`. `given` is what `partial` was passed.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], arguments: Mapping[str, Any], given: Mapping[str, Any] | None = None
+    ) -> None:
         if not callable(function):
             raise DagError(f"@task_group goes above a function, not above {function!r}")
         functools.update_wrapper(self, function)
-        self.function = function
+        self.function, self.given = function, dict(given or {})
+        self.signature = inspect.signature(function)
         self.arguments = {"group_id": function.__name__, "tooltip": function.__doc__ or "", **arguments}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function returns, or the group if it returns nothing: either can stand in an arrow."""
-        bound(self.function.__name__, inspect.signature(self.function), args, kwargs)
+        return self._written(None, args, {**self.given, **kwargs})
+
+    def partial(self, *positional: Any, **kwargs: Any) -> GroupFactory:
+        """Arguments that all instances of a mapped group share."""
+        refuse_positional("partial", positional)
+        self._check("partial", kwargs)
+        return GroupFactory(self.function, self.arguments, {**self.given, **kwargs})
+
+    def expand(self, *positional: Any, **mapped: Any) -> Any:
+        """A group of which there is one instance for each combination of the items of these arguments."""
+        refuse_positional("expand", positional)
+        self._check("expand", mapped)
+        return self._mapped(Product(mapped), mapped)
+
+    def expand_kwargs(self, records: Any) -> Any:
+        """A group of which there is one instance for each dict of arguments in a list."""
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        if any(parameter.kind in variadic for parameter in self.signature.parameters.values()):
+            raise DagError(f"expand_kwargs(): {self.function.__name__}() may have neither * nor **")
+        expansion = Records(records)
+        for record in records if expansion.literal_length is not None else ():
+            self._check("expand_kwargs", record if isinstance(record, Mapping) else {})
+        return self._mapped(expansion, [name for name in self.signature.parameters if name not in self.given])
+
+    def _check(self, what: str, names: Iterable[str]) -> None:
+        check_names(f"{what}(): {self.function.__name__}()", self.signature, names, self.given)
+
+    def _mapped(self, expansion: Product | Records, names: Iterable[str]) -> Any:
+        parameters = self.signature.parameters
+        defaults = {name: parameters[name].default for name in names if name in parameters}
+        arguments = {
+            name: GroupArgument(expansion, name, NOTSET if defaults.get(name, EMPTY) is EMPTY else defaults[name])
+            for name in names
+        }
+        return self._written(expansion, (), {**self.given, **arguments})
+
+    def _written(self, expansion: Product | Records | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        bound(self.function.__name__, self.signature, args, kwargs)
         arguments = dict(self.arguments)
         dag, parent = home_of(arguments.get("dag"), arguments.get("parent_group"))
+        if expansion is not None and parent is not None and parent.mapped_group is not None:
+            raise nested(f"group {arguments['group_id']!r}", parent.mapped_group)
         if dag is not None:
             arguments["group_id"] = dag.free_id(arguments["group_id"], parent)
         with TaskGroup(**arguments) as group:
+            group.expansion = expansion
             result = self.function(*args, **kwargs)
+        for reference in find_references(vars(expansion)) if expansion is not None else ():
+            if isinstance(reference, Dependency):
+                group.set_upstream(reference)
         return group if result is None else result
 
     def override(self, **arguments: Any) -> GroupFactory:
         """The same function with other arguments for its group."""
-        return GroupFactory(self.function, {**self.arguments, **arguments})
+        return GroupFactory(self.function, {**self.arguments, **arguments}, self.given)
 
 
 def task_group(function: Callable[..., Any] | None = None, /, **arguments: Any) -> Any:

@@ -308,23 +308,36 @@ class AboutTask:
         return self.run.dag.task_dict[self.task_id]
 
     @property
-    def position(self) -> int:
+    def home(self) -> int:
+        """The position of its task."""
         return self.run.about.index.position[self.task_id]
+
+    @property
+    def position(self) -> int:
+        """Where its rule is asked: at its task, or in a mapped group at the instance."""
+        instances = self.run.frontier.index.instances.get(self.home, ())
+        if (
+            self.home in self.run.about.index.groups
+            and self.row is not None
+            and 0 <= self.row.map_index < len(instances)
+        ):
+            return instances[self.row.map_index]
+        return self.home
 
     @property
     def upstream(self) -> dict[str, str | None]:
         """The states of what its rule looks at: the tasks directly before it, and the setups it works within."""
         index = self.run.about.index
-        return self._states([*index.upstream[self.position], *index.setups.get(self.position, ())])
+        return self._states([*index.upstream[self.home], *index.setups.get(self.home, ())])
 
     @property
     def scope(self) -> dict[str, str | None]:
         """Of a teardown, the states of what comes between its setups and itself and is not directly before it."""
-        return self._states(self.run.about.index.scopes.get(self.position, ()))
+        return self._states(self.run.about.index.scopes.get(self.home, ()))
 
     def _states(self, positions: Iterable[int]) -> dict[str, str | None]:
         index, states, placed = self.run.frontier.index, self.run.frontier.states, self.run.placed
-        instances = [k for i in positions for k in index.instances_of(i)]
+        instances = [k for i in positions for k in index.seen_from(self.position, i)]
         return {instance_name(placed[k]) if k in placed else index.ids[k]: states[k] for k in instances}
 
     @property
