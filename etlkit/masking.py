@@ -191,8 +191,8 @@ class Masker:
         return True
 
     def format_exception(self, error: BaseException) -> str:
-        """The traceback of an exception, as Python prints it, without secrets."""
-        return self.mask("".join(traceback.format_exception(error)))
+        """The traceback of an exception, as Python prints it, without secrets, and in characters that have a code."""
+        return storable(self.mask("".join(traceback.format_exception(error))))
 
     def excepthook(self, kind: type[BaseException], error: BaseException, frames: TracebackType | None) -> None:
         """What `sys.excepthook` may be set to, so that the traceback of an uncaught exception shows no secret."""

@@ -313,3 +313,45 @@ def test_a_file_that_may_not_grow(used):
     assert process.returncode == 2
     assert err == f"etlkit: metadata database {used.database} cannot be read or written; check the disk\n"
     check_that_nothing_is_half_done(used)
+
+
+# --- logs and folders that cannot be written --------------------------------------------------------------------------
+
+ONCE = ("dags", "backfill", "small", "-s", "2013-01-01")
+
+
+def test_logs_on_a_full_disk(small):
+    log = small.home / "logs" / "dag_id=small" / "run_id=backfill__2013-01-02T00_00_00+00_00" / "task_id=load"
+    log.mkdir(parents=True)
+    (log / "attempt=1.log").symlink_to("/dev/full")
+    result = small(*ONCE)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "etlkit: No space left on device; "
+        "make room, or set ETLKIT_HOME or [logging] base_log_folder to another disk; then repeat the command\n"
+    )
+    (log / "attempt=1.log").unlink()
+    assert small(*ONCE).exit_code == 0, "it goes on where it stopped"
+    assert [run["state"] for run in small.json("dags", "list-runs", "small")] == ["success"]
+
+
+def test_a_log_folder_that_is_a_file(small):
+    (small.home / "logs").write_text("a file")
+    result = small(*ONCE)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"etlkit: Not a directory: {small.home / 'logs'}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how to give up root's powers is known for Linux only")
+@pytest.mark.parametrize("words", [("db", "init"), ONCE])
+def test_a_home_that_cannot_be_made(small, tmp_path, words):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    small.environ |= {"ETLKIT_HOME": str(locked / "home"), "ETLKIT__CORE__DAGS_FOLDER": str(small.dags)}
+    process = small.start(*words, preexec_fn=without_roots_powers)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert err == (
+        f"etlkit: Permission denied: {locked / 'home'}; "
+        "allow this user to write there, or set ETLKIT_HOME to a folder of your own\n"
+    )

@@ -638,6 +638,21 @@ def test_ctrl_c_lets_the_task_that_is_running_end(small):
     assert small.notes() == january(1, 2, 3, 4, 5)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is POSIX")
+def test_runs_that_had_begun_when_their_backfill_was_cancelled_are_finished(small):
+    small.hold.write_text("2013-01-01")
+    process = small.start("dags", "backfill", "small", *DATES)
+    small.wait_for(lambda: len(small.notes()) == 1)
+    process.kill()
+    process.communicate()
+    small.hold.unlink()
+    assert "5 runs that have begun go on" in small("backfill", "cancel", 1).stdout
+    result = small("dags", "backfill", "small", *DATES)
+    assert "going on with 5 runs that had begun when their backfill was cancelled" in result.stderr
+    assert {run["state"] for run in small.json("dags", "list-runs", "small")} == {"success"}
+    assert sorted(set(small.notes())) == january(1, 2, 3, 4, 5)
+
+
 def test_backfills_are_listed_and_those_of_the_past_cannot_be_changed(small):
     small.json("dags", "backfill", "small", *DATES)
     (row,) = small.json("backfill", "list", "--dag-id", "small")
@@ -665,7 +680,9 @@ def test_an_open_backfill_can_be_paused_and_cancelled(small):
     assert small("backfill", "pause", 1).stdout == "backfill 1 is paused\n"
     assert small.json("backfill", "list")[0]["state"] == "paused"
     assert small("backfill", "unpause", 1).stdout == "backfill 1 goes on\n"
-    assert small("backfill", "cancel", 1).stdout == "backfill 1 is cancelled; 5 queued runs failed\n"
+    assert small("backfill", "cancel", 1).stdout == "backfill 1 is cancelled; 5 queued runs failed\n", (
+        "nothing had begun"
+    )
     assert {run["state"] for run in small.json("dags", "list-runs", "small", "--state", "failed")} == {"failed"}
 
 

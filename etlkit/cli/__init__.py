@@ -8,6 +8,7 @@ Modules here import what they need inside each command, so that a command starts
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -49,10 +50,27 @@ def refusals() -> Iterator[None]:
     except click.UsageError as error:
         see = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
         raise RefusedError(error.format_message().rstrip(".") + see) from error
+    except BrokenPipeError:
+        raise  # whoever read the output has gone, which is no error
+    except OSError as error:
+        raise RefusedError(_system_trouble(error)) from error
     except Exception as error:
         if (trouble := _database_trouble(error)) is None:
             raise
         raise trouble from error
+
+
+def _system_trouble(error: OSError) -> str:
+    """What the operating system refused, and what to do about it."""
+    what = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    return f"{what}; {SYSTEM_ADVICE.get(error.errno or 0, 'look at what is wrong there and repeat the command')}"
+
+
+SYSTEM_ADVICE = {
+    errno.ENOSPC: "make room, or set ETLKIT_HOME or [logging] base_log_folder to another disk; then repeat the command",
+    errno.EACCES: "allow this user to write there, or set ETLKIT_HOME to a folder of your own",
+    errno.EROFS: "it cannot be written; set ETLKIT_HOME to a folder of your own",
+}
 
 
 def _database_trouble(error: Exception) -> RefusedError | None:

@@ -191,5 +191,10 @@ def cancel(backfill_id: int) -> None:
     from etlkit.cli.database import existing_store
     from etlkit.clock import SystemClock
 
-    failed = cancel_backfill(existing_store(), backfill_id, now=SystemClock().now())
-    click.echo(f"backfill {backfill_id} is cancelled; {len(failed)} queued runs failed")
+    store = existing_store()
+    failed = cancel_backfill(store, backfill_id, now=SystemClock().now())
+    begun = store.runs(states=["running"], backfill_id=backfill_id)
+    text = (
+        f"; {len(begun)} runs that have begun go on with the next `etlkit dags backfill` or scheduler" if begun else ""
+    )
+    click.echo(f"backfill {backfill_id} is cancelled; {len(failed)} queued runs failed{text}")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import click
 
@@ -17,7 +18,8 @@ from etlkit.config import conf
 from etlkit.dag import DAG
 from etlkit.errors import BackfillError
 from etlkit.events import Listener, RunEvent
-from etlkit.store import Store
+from etlkit.states import RUNNING
+from etlkit.store import RunRow, Store
 from etlkit.why import why
 
 
@@ -33,26 +35,40 @@ class Backfilling:
         self.scheduler.add_dag(dag, paused=paused_at_first(dag))
 
     def go_on(self) -> None:
-        """Finish the backfill that an earlier process left, if it did."""
+        """Finish what an earlier process left: a backfill, or the runs that one had begun when it was cancelled."""
         for row in self.store.open_backfills(self.dag.dag_id):
             if row.is_paused:
                 raise BackfillError(f"backfill {row.id} is paused; let it go on: etlkit backfill unpause {row.id}")
             click.echo(f"going on with backfill {row.id}: {backfill_progress(self.store, row.id)}", err=True)
             self.finish(row.id)
+        if begun := self._left_running():
+            click.echo(f"going on with {len(begun)} runs that had begun when their backfill was cancelled", err=True)
+            self._work_while(self._left_running)
+            self._leave_if_stopped(self._left_running())
+
+    def _left_running(self) -> list[RunRow]:
+        running = self.store.runs(self.dag.dag_id, [RUNNING])
+        return [run for run in running if run.backfill_id is not None and not self._is_open(run.backfill_id)]
 
     def finish(self, backfill_id: int) -> None:
         """Run a backfill to its end and say how it ended; SystemExit 130 if it is stopped before."""
-        idle = 0
         with self.progress.of(backfill_id):
-            while self._is_open(backfill_id) and not self.stopping.asked.is_set():
-                busy = self.scheduler.tick() or self.scheduler.executor.in_flight
-                idle = 0 if busy else idle + 1
-                if idle:
-                    self._wait(backfill_id, idle)
+            self._work_while(partial(self._is_open, backfill_id), backfill_id)
         progress = backfill_progress(self.store, backfill_id)
         self.any_failed = self.any_failed or bool(progress.failed)
         click.echo(f"backfill {backfill_id} of {self.dag.dag_id}: {progress}", err=True)
-        if self._is_open(backfill_id):
+        self._leave_if_stopped(self._is_open(backfill_id))
+
+    def _work_while(self, anything_open: Callable[[], object], backfill_id: int | None = None) -> None:
+        idle = 0
+        while anything_open() and not self.stopping.asked.is_set():
+            busy = self.scheduler.tick() or self.scheduler.executor.in_flight
+            idle = 0 if busy else idle + 1
+            if idle:
+                self._wait(backfill_id, idle)
+
+    def _leave_if_stopped(self, open_: object) -> None:
+        if open_:
             click.echo("stopped; repeat the command to go on", err=True)
             raise SystemExit(130)
 
@@ -60,14 +76,16 @@ class Backfilling:
         row = self.store.backfill(backfill_id)
         return row is not None and row.completed_at is None
 
-    def _wait(self, backfill_id: int, idle: int) -> None:
+    def _wait(self, backfill_id: int | None, idle: int) -> None:
         """Wait for the next retry; a little at a time, since other processes may change the database."""
-        row, moment = self.store.backfill(backfill_id), self.scheduler.next_event()
+        row = self.store.backfill(backfill_id) if backfill_id is not None else None
+        moment = self.scheduler.next_event()
         if row is not None and row.is_paused:
             if idle == 1:
                 click.echo(f"waiting for: etlkit backfill unpause {backfill_id}", err=True)
         elif moment is None and idle > 2:
-            raise BackfillError(f"backfill {backfill_id} cannot go on: {self._blocked()}")
+            what = "a cancelled backfill" if backfill_id is None else f"backfill {backfill_id}"
+            raise BackfillError(f"{what} cannot go on: {self._blocked()}")
         look_again = self.clock.now() + timedelta(seconds=conf.get("scheduler", "scheduler_idle_sleep_time"))
         self.clock.sleep_until(min(moment or look_again, look_again), self.stopping.asked)
 
