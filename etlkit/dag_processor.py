@@ -60,8 +60,9 @@ class DagProcessor:
         self.scheduler, self.folder, self.paused = scheduler, folder, paused
         self.clock = scheduler.clock
         self.next_look = self.clock.now()
-        self._first = True
+        self._taken: dict[str, DAG] = {}
         self._broken: set[str] = set()
+        self._first = True
 
     def look(self) -> Changes | None:
         """Look at the files if it is time to; what was found, None if nothing has changed."""
@@ -69,20 +70,27 @@ class DagProcessor:
         if now < self.next_look:
             return None
         self.next_look = now + timedelta(seconds=conf.get("dag_processor", "refresh_interval"))
+        return self.refresh()
+
+    def refresh(self) -> Changes | None:
+        """Look at the files now."""
         if not self.folder.refresh() and not self._first:
             return None
         self._first = False
-        return self._take_over()
+        record_import_errors(self.scheduler.store, self.folder.errors, self.clock.now(), within=self.folder.path)
+        broken, self._broken = self._broken, {error.path for error in self.folder.errors}
+        return Changes(*self._take_over(), self.folder.errors, sorted(broken - self._broken))
 
-    def _take_over(self) -> Changes:
-        files, known = self.folder.dags, {dag_id: entry.dag for dag_id, entry in self.scheduler.dags.items()}
-        record_import_errors(self.scheduler.store, self.folder.errors, self.clock.now())
-        new = [dag_id for dag_id in files if dag_id not in known]
-        changed = [dag_id for dag_id in files if dag_id in known and known[dag_id] is not files[dag_id]]
-        gone = [dag_id for dag_id in known if dag_id not in files]
+    def _take_over(self) -> tuple[list[str], list[str], list[str]]:
+        """Give the scheduler the DAGs as they are now; which are new, changed and gone."""
+        taken, files = self._taken, self.folder.dags
+        new = [dag_id for dag_id in files if dag_id not in taken]
+        changed = [dag_id for dag_id in files if dag_id in taken and taken[dag_id] is not files[dag_id]]
+        gone = [dag_id for dag_id in taken if dag_id not in files]
         for dag_id in [*gone, *changed]:
             self.scheduler.remove_dag(dag_id)
+            del taken[dag_id]
         for dag_id in [*new, *changed]:
             self.scheduler.add_dag(files[dag_id], paused=self.paused(files[dag_id]))
-        broken, self._broken = self._broken, {error.path for error in self.folder.errors}
-        return Changes(new, changed, gone, self.folder.errors, sorted(broken - self._broken))
+            taken[dag_id] = files[dag_id]
+        return new, changed, gone

@@ -25,6 +25,7 @@ Dates are aware datetimes, or texts such as "2013-01-31" or "2013-01-31 06:00", 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
     from etlkit.backfill import BackfillPlan
     from etlkit.connections import Connections
+    from etlkit.dag_processor import DagProcessor
     from etlkit.testing import SlackSink
     from etlkit.variables import Variables
     from etlkit.viz import Picture
@@ -127,6 +129,7 @@ class Lab:
         self._warehouse = None if isinstance(warehouse, str | Path) else warehouse
         self._opened_warehouse = self._warehouse is None
         self._sinks: list[SlackSink] = []
+        self._processors: dict[Path, DagProcessor] = {}
         self._trace = Trace()
         self._recorded = 0
         self._closed = False
@@ -186,6 +189,23 @@ class Lab:
             if dag.dag_id in self.scheduler.dags:
                 self.scheduler.remove_dag(dag.dag_id)
             self.scheduler.add_dag(dag, paused=bool(dag.is_paused_upon_creation if paused is None else paused))
+        return self
+
+    def load(self, path: str | Path, *, paused: bool | None = None) -> Lab:
+        """Look after the DAGs of a DAG file, or of a folder of them; called again, it reads what has changed since.
+
+        A file that does not load is a warning, which names the line, and a row of `import_errors`; the others load.
+        """
+        from etlkit.dag_folder import DagFolder
+        from etlkit.dag_processor import DagProcessor
+
+        key = Path(path).absolute()
+        if key not in self._processors:
+            own = (lambda dag: bool(dag.is_paused_upon_creation)) if paused is None else lambda _: bool(paused)
+            self._processors[key] = DagProcessor(self.scheduler, DagFolder(path), own)
+        changes = self._processors[key].refresh()
+        for error in changes.errors if changes else ():
+            warnings.warn(str(error), stacklevel=2)
         return self
 
     @property
@@ -447,6 +467,10 @@ class Lab:
         """Every change of a run or a task instance, with its reason: the table `decision`."""
         self._record_decisions()
         return tables.decisions(self.store)
+
+    def import_errors(self) -> pd.DataFrame:
+        """The DAG files that do not load, one row each: where, what is wrong, and the whole stack trace."""
+        return tables.import_errors(self.store)
 
     def sql(self, query: str) -> pd.DataFrame:
         """What the metadata database answers to a SELECT; `etlkit.models` describes its tables."""

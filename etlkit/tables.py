@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etlkit import xcom
@@ -120,11 +121,16 @@ def import_errors(store: Store) -> pd.DataFrame:
     return _frame(store, IMPORT_ERRORS)
 
 
-def record_import_errors(store: Store, errors: Sequence[DagFileError], now: datetime) -> None:
-    """Make `errors` the ones that the table `import_error` has, in one transaction; those that stay keep their time."""
+def record_import_errors(
+    store: Store, errors: Sequence[DagFileError], now: datetime, within: Path | None = None
+) -> None:
+    """Make `errors` the ones that the table `import_error` has, in one transaction; those that stay keep their time.
+
+    With `within`, a file or folder, those of other files stay as they are.
+    """
     rows = {
-        error.path: {
-            "filename": error.path,
+        str(Path(error.path).absolute()): {
+            "filename": str(Path(error.path).absolute()),
             "line": error.line,
             "message": storable(masker.mask(error.reason)),
             "stacktrace": error.stacktrace,
@@ -133,9 +139,9 @@ def record_import_errors(store: Store, errors: Sequence[DagFileError], now: date
         for error in errors
     }
     with store.transaction():
-        known = [filename for (filename,) in store.run_sql("SELECT filename FROM import_error").fetchall()]
-        gone = [{"filename": filename} for filename in known if filename not in rows]
-        store.run_many("DELETE FROM import_error WHERE filename = :filename", gone)
+        known = {filename for (filename,) in store.run_sql("SELECT filename FROM import_error").fetchall()}
+        gone = [name for name in known - rows.keys() if not within or Path(name).is_relative_to(within.absolute())]
+        store.run_many("DELETE FROM import_error WHERE filename = :filename", [{"filename": name} for name in gone])
         store.run_many(
             """INSERT INTO import_error (filename, line, message, stacktrace, timestamp)
                VALUES (:filename, :line, :message, :stacktrace, :timestamp)

@@ -7,10 +7,12 @@ import pytest
 
 from etlkit import tables
 from etlkit.clock import SimulatedClock
+from etlkit.dag import DAG
 from etlkit.dag_folder import DagFolder
 from etlkit.dag_processor import DagProcessor
-from etlkit.errors import DagFileError
+from etlkit.errors import DagFileError, DuplicateDagIdFound
 from etlkit.executors.sequential import SequentialExecutor
+from etlkit.lab import Lab
 from etlkit.masking import masker
 from etlkit.runs import trigger_run
 from etlkit.scheduler import Scheduler
@@ -148,3 +150,46 @@ def test_what_no_database_can_spell_and_nobody_may_see(store, folder, monkeypatc
     (row,) = tables.import_errors(store).itertuples()
     assert row.message == "ValueError: half \\ud800 and NUL \\0 and ***"
     assert "hunter22" not in row.stacktrace.splitlines()[-1]
+
+
+# --- in a lab ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_lab_loads_a_folder_and_what_changes_in_it(folder):
+    write(folder / "a.py", one_dag("a"))
+    broken = write(folder / "b.py", "DAG = 1 / 0\n")
+    own = DAG("own")
+    with Lab(start="2013-01-01") as lab:
+        lab.add(own)
+        with pytest.warns(UserWarning, match=r"b\.py:1: ZeroDivisionError"):
+            lab.load(folder)
+        assert [dag.dag_id for dag in lab.dags] == ["own", "a"]
+        assert lab.import_errors()["filename"].tolist() == [str(broken)]
+        assert lab.load(folder) is lab, "nothing has changed, so there is nothing to warn of"
+        (folder / "a.py").unlink()
+        change(broken, one_dag("b"))
+        lab.load(folder)
+        assert [dag.dag_id for dag in lab.dags] == ["own", "b"]
+        assert lab.import_errors().empty
+
+
+def test_folders_leave_each_other_s_errors_alone(tmp_path, own_imports, monkeypatch):
+    files = [write(tmp_path / name / "x.py", "DAG = 1 / 0\n") for name in ("one", "two")]
+    monkeypatch.chdir(tmp_path)
+    with Lab(start="2013-01-01") as lab:
+        for name in ("one", "two"):
+            with pytest.warns(UserWarning, match="ZeroDivisionError"):
+                lab.load(name)
+        assert lab.import_errors()["filename"].tolist() == list(map(str, files))
+        files[0].unlink()
+        lab.load("one")
+        assert lab.import_errors()["filename"].tolist() == [str(files[1])]
+
+
+def test_a_lab_may_load_one_file_and_is_told_of_an_id_that_it_has(folder):
+    path = write(folder / "a.py", one_dag("a"))
+    with Lab(start="2013-01-01") as lab:
+        lab.load(path, paused=True)
+        assert lab.store.paused() == {"a": True}
+    with Lab(start="2013-01-01") as lab, pytest.raises(DuplicateDagIdFound):
+        lab.add(DAG("a")).load(path)

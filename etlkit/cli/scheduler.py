@@ -35,12 +35,14 @@ def scheduler(source: Path | None, num_runs: int | None) -> None:
     from etlkit.dag_processor import DagProcessor
     from etlkit.scheduler import Scheduler
     from etlkit.scheduler_lock import scheduling
+    from etlkit.tables import record_import_errors
 
     store = open_store()
     with scheduling(store, "etlkit scheduler"), Stopping() as stopping:
         folder = load_dags(source)
         click.echo(f"scheduling {folder.path} on {store.name}; stop with Ctrl-C", err=True)
         running = make_scheduler(Scheduler, store, [Story()])
+        record_import_errors(store, folder.errors, running.clock.now())  # those of another folder go
         _schedule(DagProcessor(running, folder, paused_at_first), stopping, num_runs)
         click.echo("stopped; no task was cut off", err=True)
 
