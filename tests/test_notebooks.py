@@ -9,6 +9,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from tests import notebooks
 
 COURSE = notebooks.notebooks()
+LESSONS = [path for path in COURSE if path.parent == notebooks.FOLDER]
+"""Those that a learner works through; the others are the solutions."""
 
 
 def test_there_is_a_course():
@@ -35,7 +37,8 @@ def test_a_stored_notebook_was_run(path):
             assert cell.source.strip(), f"cell {cell.id} is empty"
 
 
-def test_a_notebook_has_the_frame(path):
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_has_the_frame(path):
     cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
     for part in ("**After this you can**", "**Takes**", "**Needs**"):
         assert part in cells[0]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from etlkit.dag import DAG
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
-from etlkit.exercises.stage import intervals_run, listing, one_task, short, utc
+from etlkit.exercises.stage import listing, utc
 from etlkit.lab import Lab
 from etlkit.operators.python import PythonOperator
 
 FIRST = utc("2013-01-01")
-Interval = tuple[datetime, datetime]
 
 # --- the interval, not now --------------------------------------------------------------------------------------------
 
@@ -116,81 +115,6 @@ WHICH_DAY = Exercise(
         'Look at context["data_interval_start"] and context["data_interval_end"].',
     ),
     misconceptions=(10,),
-)
-
-# --- a run by hand ----------------------------------------------------------------------------------------------------
-
-
-def covers(triggered_at: datetime) -> Interval:
-    end = triggered_at.replace(hour=0, minute=0, second=0, microsecond=0)
-    return end - timedelta(days=1), end
-
-
-def covers_start(triggered_at: datetime) -> Interval:
-    return triggered_at, triggered_at
-
-
-def covers_today(triggered_at: datetime) -> Interval:
-    start = triggered_at.replace(hour=0, minute=0)
-    return start, start + timedelta(days=1)
-
-
-def covers_24_hours(triggered_at: datetime) -> Interval:
-    return triggered_at - timedelta(days=1), triggered_at
-
-
-def covers_until_now(triggered_at: datetime) -> Interval:
-    return triggered_at.replace(hour=0, minute=0), triggered_at
-
-
-def play_triggers(covers: Callable[[datetime], Interval], timeline: Timeline) -> Iterator[str]:
-    """The interval that is foretold for each trigger."""
-    for step in timeline.steps:
-        start, end = covers(utc(step.at))
-        yield f"{short(start)} to {short(end)}"
-
-
-MANUAL = Exercise(
-    id="04-manual",
-    tier="target",
-    kind="function",
-    asked="Write a function `covers(triggered_at)`. Somebody triggers a daily DAG (UTC) by hand at that instant."
-    " Return the\nstart and the end of the data interval that the run gets.",
-    play=play_triggers,
-    timelines=(
-        Timeline("in the morning", (Step("2013-01-05 09:30", "triggered by hand"),)),
-        Timeline(
-            "at the edges of the day",
-            (Step("2013-01-05 00:00", "triggered by hand"), Step("2013-01-05 23:59", "triggered by hand")),
-            hidden=True,
-        ),
-    ),
-    start=covers_start,
-    solution=covers,
-    why="A run by hand gets the newest interval that is over, as if it were the scheduled one.",
-    beliefs=(
-        Belief(
-            "covers-today",
-            "a manual run covers today. Today is not over; the run gets the newest interval that is, which is"
-            " yesterday.",
-            covers_today,
-        ),
-        Belief(
-            "covers-until-now",
-            "a manual run covers today so far. Its interval is one of the schedule's, and those are whole days.",
-            covers_until_now,
-        ),
-        Belief(
-            "covers-24-hours",
-            "a manual run covers the last 24 hours. Its interval is one of the schedule's: midnight to midnight.",
-            covers_24_hours,
-        ),
-    ),
-    hints=(
-        "Try it: `Lab(start=...)`, `lab.trigger()`, and look at `lab.runs()`.",
-        "Which day was the last to be over?",
-    ),
-    misconceptions=(6,),
 )
 
 # --- catch-up, backfill, clear ----------------------------------------------------------------------------------------
@@ -317,13 +241,6 @@ def see_three_ways() -> Seen:
     return Seen(tuple(runs), f"backfill of the week:\n{answers[0]}\nclear of what failed:\n{answers[1]}")
 
 
-def see_trigger() -> Seen:
-    with Lab(start="2013-01-05 09:30") as lab:
-        lab.add(one_task(start_date=FIRST)).trigger()
-        run = lab.store.runs()[-1]
-        return Seen(f"{run.data_interval_start:%d}", intervals_run(lab))
-
-
 def see_now() -> Seen:
     timeline = WHICH_DAY.timelines[0]
     (text,) = play_partitions(day_by_the_clock, timeline)
@@ -344,18 +261,6 @@ PREDICTIONS = [
         (10,),
     ),
     Prediction(
-        "04-by-hand",
-        "A daily DAG is triggered by hand on 5 January at 09:30. Which day is the run about?",
-        {
-            "a": Choice("5 January", "05", "a manual run covers today."),
-            "b": Choice("4 January", "04", "it gets the newest interval that is over, which is so."),
-            "c": Choice("6 January", "06", "it is made ahead for the next day."),
-        },
-        see_trigger,
-        "A run by hand looks for the newest interval that is over.",
-        (6,),
-    ),
-    Prediction(
         "04-three-ways",
         "1 January ran, 2 January failed, 3 to 7 January never ran. One person backfills the week, another clears what"
         " failed.\nHow many days have a run then, with each of them?",
@@ -370,4 +275,4 @@ PREDICTIONS = [
         (5,),
     ),
 ]
-EXERCISES = [WHICH_DAY, MANUAL, REPAIR]
+EXERCISES = [WHICH_DAY, REPAIR]

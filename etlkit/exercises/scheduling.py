@@ -14,6 +14,8 @@ from etlkit.lab import Lab
 from etlkit.operators.empty import EmptyOperator
 from etlkit.timetables import CronDataIntervalTimetable, CronTriggerTimetable
 
+Interval = tuple[datetime, datetime]
+
 NEW_YORK = ZoneInfo("America/New_York")
 FIRST = utc("2013-01-01")
 DAY_BEFORE = CronTriggerTimetable("@daily", timezone="UTC", interval=timedelta(days=1))
@@ -347,6 +349,82 @@ HALF_HOURS = Exercise(
 )
 
 
+# --- a run by hand ----------------------------------------------------------------------------------------------------
+
+
+def covers(triggered_at: datetime) -> Interval:
+    end = triggered_at.replace(hour=0, minute=0, second=0, microsecond=0)
+    return end - timedelta(days=1), end
+
+
+def covers_start(triggered_at: datetime) -> Interval:
+    return triggered_at, triggered_at
+
+
+def covers_today(triggered_at: datetime) -> Interval:
+    start = triggered_at.replace(hour=0, minute=0)
+    return start, start + timedelta(days=1)
+
+
+def covers_24_hours(triggered_at: datetime) -> Interval:
+    return triggered_at - timedelta(days=1), triggered_at
+
+
+def covers_until_now(triggered_at: datetime) -> Interval:
+    return triggered_at.replace(hour=0, minute=0), triggered_at
+
+
+def play_triggers(covers: Callable[[datetime], Interval], timeline: Timeline) -> Iterator[str]:
+    """The interval that is foretold for each trigger."""
+    for step in timeline.steps:
+        start, end = covers(utc(step.at))
+        yield f"{short(start)} to {short(end)}"
+
+
+MANUAL = Exercise(
+    id="03-manual",
+    tier="target",
+    kind="function",
+    asked="Write a function `covers(triggered_at)`. Somebody triggers a daily DAG (UTC) by hand at that instant."
+    " Return the\nstart and the end of the data interval that the run gets.",
+    play=play_triggers,
+    timelines=(
+        Timeline("in the morning", (Step("2013-01-05 09:30", "triggered by hand"),)),
+        Timeline(
+            "at the edges of the day",
+            (Step("2013-01-05 00:00", "triggered by hand"), Step("2013-01-05 23:59", "triggered by hand")),
+            hidden=True,
+        ),
+    ),
+    start=covers_start,
+    solution=covers,
+    why="A run by hand gets the newest interval that is over, as if it were the scheduled one.",
+    beliefs=(
+        Belief(
+            "covers-today",
+            "a manual run covers today. Today is not over; the run gets the newest interval that is, which is"
+            " yesterday.",
+            covers_today,
+        ),
+        Belief(
+            "covers-until-now",
+            "a manual run covers today so far. Its interval is one of the schedule's, and those are whole days.",
+            covers_until_now,
+        ),
+        Belief(
+            "covers-24-hours",
+            "a manual run covers the last 24 hours. Its interval is one of the schedule's: midnight to midnight.",
+            covers_24_hours,
+        ),
+    ),
+    hints=(
+        "Try it: `Lab(start=...)`, `lab.trigger()`, and look at `lab.runs()`.",
+        "Which day was the last to be over?",
+    ),
+    misconceptions=(6,),
+)
+
+
 # --- the clock changes ------------------------------------------------------------------------------------------------
 
 
@@ -456,6 +534,13 @@ def see_half_hours() -> Seen:
         return Seen(short(lab.store.runs()[0].start_date)[11:], intervals_run(lab))
 
 
+def see_trigger() -> Seen:
+    with Lab(start="2013-01-05 09:30") as lab:
+        lab.add(one_task(start_date=FIRST)).trigger()
+        run = lab.store.runs()[-1]
+        return Seen(f"{run.data_interval_start:%d}", intervals_run(lab))
+
+
 def see_clock_change() -> Seen:
     start = datetime(2013, 3, 9, tzinfo=NEW_YORK)
     with Lab(start=start) as lab:
@@ -531,6 +616,18 @@ PREDICTIONS = [
         (7,),
     ),
     Prediction(
+        "03-by-hand",
+        "A daily DAG is triggered by hand on 5 January at 09:30. Which day is the run about?",
+        {
+            "a": Choice("5 January", "05", "a manual run covers today."),
+            "b": Choice("4 January", "04", "it gets the newest interval that is over, which is so."),
+            "c": Choice("6 January", "06", "it is made ahead for the next day."),
+        },
+        see_trigger,
+        "A run by hand looks for the newest interval that is over.",
+        (6,),
+    ),
+    Prediction(
         "03-spring",
         "Clocks go forward in New York on 10 March 2013. How long is the interval of a daily DAG there on that day?",
         {
@@ -545,4 +642,4 @@ PREDICTIONS = [
     ),
 ]
 
-EXERCISES = [FIRST_RUN, HALF_HOURS, WHOLE_DAY, START_DATE, CATCH_UP, NEW_YORK_DAYS]
+EXERCISES = [FIRST_RUN, HALF_HOURS, WHOLE_DAY, START_DATE, CATCH_UP, MANUAL, NEW_YORK_DAYS]
