@@ -54,14 +54,15 @@ def new_events(outlets: Iterable[Asset], told: OutletEvents) -> list[NewEvent]:
     What it said about an asset that is none of its outlets is dropped, as in Airflow.
     """
     by_key = {asset.key: asset for asset in outlets}
-    return [NewEvent(asset, _dumped(asset, told[asset].extra)) for asset in by_key.values()]
+    return [new_event(asset, told[asset].extra) for asset in by_key.values()]
 
 
-def _dumped(asset: Asset, extra: Any) -> str:
+def new_event(asset: Asset, extra: Mapping[str, Any]) -> NewEvent:
+    """An event of an asset; XComError if its extra is not a dict that JSON can hold."""
     if not isinstance(extra, Mapping):
         raise XComError(f"the extra of an event of Asset {asset.name!r} must be a dict, not {extra!r}")
     try:
-        return json.dumps(dict(extra), allow_nan=False)
+        return NewEvent(asset, json.dumps(dict(extra), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise XComError(f"the extra of an event of Asset {asset.name!r} must be JSON: {error}") from None
 

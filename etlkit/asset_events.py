@@ -71,10 +71,8 @@ def register_assets(store: Store, dag: DAG) -> None:
     """Note which assets a DAG waits for and makes, inside the caller's transaction."""
     condition = dag.timetable.asset_condition
     waits_for = set(condition.assets()) if condition is not None else set()
-    made = {item for task in dag.tasks for item in (*task.outlets, *task.inlets) if isinstance(item, Asset)}
-    wanted = {asset_id(store, asset) for asset in sorted(waits_for, key=lambda asset: asset.key)}
-    for asset in sorted(made - waits_for, key=lambda asset: asset.key):
-        asset_id(store, asset)
+    numbers = {asset.key: asset_id(store, asset) for asset in assets_of(dag)}
+    wanted = {numbers[asset.key] for asset in waits_for}
     rows = store.run_sql(
         "SELECT asset_id FROM dag_schedule_asset_reference WHERE dag_id = :dag_id", {"dag_id": dag.dag_id}
     )
@@ -92,6 +90,14 @@ def register_assets(store: Store, dag: DAG) -> None:
                VALUES (:dag_id, :asset_id, :newest)""",
             {"dag_id": dag.dag_id, "asset_id": pk, "newest": newest},
         )
+
+
+def assets_of(dag: DAG) -> list[Asset]:
+    """The assets that a DAG waits for, makes or reads, by name."""
+    condition = dag.timetable.asset_condition
+    named = [item for task in dag.tasks for item in (*task.outlets, *task.inlets) if isinstance(item, Asset)]
+    found = {asset.key: asset for asset in (*named, *(condition.assets() if condition is not None else ()))}
+    return [found[key] for key in sorted(found)]
 
 
 def asset_id(store: Store, asset: Asset) -> int:

@@ -33,6 +33,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etlkit import tables
+from etlkit.asset_context import new_event
+from etlkit.asset_events import Source, missing_assets, record_events
 from etlkit.clock import Clock, SimulatedClock
 from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import EtlkitError, TimetableError, nearest
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
+    from etlkit.assets import Asset
     from etlkit.backfill import BackfillPlan
     from etlkit.connections import Connections
     from etlkit.dag_processor import DagProcessor
@@ -333,6 +336,25 @@ class Lab:
             run = trigger_run(self.store, found, now=self.now, logical_date=when, conf=conf, run_id=run_id)
         return DagRun(self._run(found, run))
 
+    def create_asset_event(self, asset: Asset, extra: Mapping[str, Any] | None = None) -> Lab:
+        """Say that an asset is there, as if a task had made it; the DAGs that wait for it run.
+
+        >>> from etlkit import Asset
+        >>> from etlkit.operators import EmptyOperator
+        >>> orders = Asset("orders")
+        >>> with DAG("report", schedule=orders) as report:
+        ...     _ = EmptyOperator(task_id="write")
+        >>> Lab(start="2013-01-01").add(report).create_asset_event(orders, {"rows": 26})
+        Lab at 2013-01-01 00:00:00 UTC
+        DAG     schedule  runs  success  next run
+        report  orders       1        1  waits for orders
+        """
+        events = [new_event(asset, extra or {})]
+        with self._at_once(), self.store.transaction():
+            record_events(self.store, events, Source(), self.now)
+            self.store.touched()
+        return self
+
     def backfill(
         self,
         dag: DAG | str | None,
@@ -463,6 +485,14 @@ class Lab:
         """The values that tasks left for each other."""
         return tables.xcoms(self.store)
 
+    def assets(self) -> pd.DataFrame:
+        """The assets that the DAGs make or wait for, and how many events each had."""
+        return tables.assets(self.store)
+
+    def asset_events(self) -> pd.DataFrame:
+        """The events of assets, oldest first: what each said, and which task instance made it."""
+        return tables.asset_events(self.store)
+
     def decisions(self) -> pd.DataFrame:
         """Every change of a run or a task instance, with its reason: the table `decision`."""
         self._record_decisions()
@@ -578,12 +608,14 @@ class Lab:
         return rows
 
     def next_run(self, dag: DAG) -> str:
-        """When the next scheduled run of a DAG starts, in UTC, or "none"."""
+        """When the next scheduled run of a DAG starts, in UTC, or which assets it waits for, or "none"."""
         last = self.store.last_scheduled_run(dag.dag_id)
         interval = last.data_interval if last else None
         restriction = dag.restriction(self.now)
         info = dag.timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)
-        return clock_text(info.run_after) if info else "none"
+        missing = missing_assets(self.store, dag)
+        parts = [clock_text(info.run_after)] if info else []
+        return ", or ".join([*parts, f"waits for {missing}"] if missing else parts) or "none"
 
     def __repr__(self) -> str:
         rows = self._summary()

@@ -10,6 +10,7 @@ Each function answers with a DataFrame whose instants are UTC; `query` takes a S
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -64,6 +65,18 @@ JOIN task_instance t ON t.dag_run_id = r.id AND t.task_id = x.task_id AND t.map_
 ORDER BY r.run_after, r.id, t.id, x.key
 """
 
+ASSETS = """
+SELECT a.name, a.uri, a."group", COUNT(e.id) AS events, MAX(e.timestamp) AS last_event
+FROM asset a LEFT JOIN asset_event e ON e.asset_id = a.id
+GROUP BY a.id, a.name, a.uri, a."group" ORDER BY a.name, a.uri
+"""
+
+ASSET_EVENTS = """
+SELECT e.timestamp, a.name AS asset, a.uri, e.extra, e.source_dag_id, e.source_task_id, e.source_run_id,
+       e.source_map_index
+FROM asset_event e JOIN asset a ON a.id = e.asset_id ORDER BY e.id
+"""
+
 DECISIONS = "SELECT at, dag_id, run_id, task_id, map_index, try_number, old, new, reason FROM decision ORDER BY id"
 
 IMPORT_ERRORS = "SELECT filename, line, message, stacktrace, timestamp FROM import_error ORDER BY filename"
@@ -71,7 +84,7 @@ IMPORT_ERRORS = "SELECT filename, line, message, stacktrace, timestamp FROM impo
 INSTANTS = frozenset(
     {
         *("timestamp", "at", "logical_date", "data_interval_start", "data_interval_end", "run_after"),
-        *("start_date", "end_date"),
+        *("start_date", "end_date", "last_event"),
     }
 )
 
@@ -98,6 +111,19 @@ def xcoms(store: Store) -> pd.DataFrame:
     frame = _frame(store, XCOMS)
     values = [masker.masked(xcom.loads(text), key) for key, text in zip(frame["key"], frame["value"], strict=True)]
     return frame.assign(value=pd.Series(values, dtype=object))
+
+
+def assets(store: Store) -> pd.DataFrame:
+    """The assets, by name, each with how many events it had and when the last one was."""
+    return _frame(store, ASSETS)
+
+
+def asset_events(store: Store) -> pd.DataFrame:
+    """The events of all assets, oldest first: what each said, without secrets, and which task instance made it."""
+    import pandas as pd
+
+    frame = _frame(store, ASSET_EVENTS)
+    return frame.assign(extra=pd.Series([masker.masked(json.loads(text)) for text in frame["extra"]], dtype=object))
 
 
 def decisions(store: Store) -> pd.DataFrame:

@@ -26,6 +26,8 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
+from etlkit.asset_events import missing_assets
+from etlkit.assets import AssetTriggeredTimetable, BaseAsset
 from etlkit.config import conf
 from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import DagError, DagNotFound, nearest
@@ -184,6 +186,17 @@ class AboutDag:
     def next_run(self) -> DagRunInfo | None:
         """The next run that the schedule makes."""
         return self._next_run(self.dag.restriction(self.now))
+
+    @property
+    def has_dates(self) -> bool:
+        """Whether its schedule makes runs by time."""
+        timetable = self.dag.timetable
+        return timetable.can_be_scheduled and not isinstance(timetable, AssetTriggeredTimetable)
+
+    @cached_property
+    def missing_assets(self) -> BaseAsset | None:
+        """What still needs new events for the next run, if it is scheduled on assets."""
+        return missing_assets(self.store, self.dag)
 
     @property
     def ended(self) -> bool:
@@ -362,10 +375,20 @@ def no_schedule(about: AboutDag) -> Blocker | None:
     return Blocker("no_schedule", f"its schedule is {about.dag.timetable.summary}: it runs only when it is triggered")
 
 
+def assets(about: AboutDag) -> Blocker | None:
+    """Assets that it is scheduled on have no new events."""
+    condition, missing = about.dag.timetable.asset_condition, about.missing_assets
+    if condition is None or missing is None:
+        return None
+    waited_for = {asset.key for asset in missing.assets()}
+    there = sorted({asset.name for asset in condition.assets() if asset.key not in waited_for})
+    return Blocker("assets", f"it waits for new events of {missing}" + (f"; {listed(there)} came" if there else ""))
+
+
 def start_date(about: AboutDag) -> Blocker | None:
     """Its first interval has not begun."""
     start = about.dag.start_date
-    if start is None or start <= about.now or not about.dag.timetable.can_be_scheduled:
+    if start is None or start <= about.now or not about.has_dates:
         return None
     return Blocker("start_date", f"its start_date {clock_text(as_utc(start))} is in the future", start)
 
@@ -373,7 +396,7 @@ def start_date(about: AboutDag) -> Blocker | None:
 def no_more_runs(about: AboutDag) -> Blocker | None:
     """The schedule has ended, or cannot begin."""
     dag = about.dag
-    if not dag.timetable.can_be_scheduled or about.next_run is not None:
+    if not about.has_dates or about.next_run is not None:
         return None
     if dag.end_date is not None and about.ended:
         return Blocker("end_date", f"its end_date {clock_text(as_utc(dag.end_date))} allows no further run")
@@ -398,13 +421,15 @@ def interval(about: AboutDag) -> Blocker | None:
 def max_active_runs(about: AboutDag) -> Blocker | None:
     """The next run is due, but there are as many as may be."""
     due, active, limit = about.next_due, about.queue(None), about.dag.max_active_runs
-    if due is None or due > about.now or len(active) < limit:
+    by_time = due is not None and due <= about.now
+    by_assets = about.dag.timetable.asset_condition is not None and about.missing_assets is None
+    if not (by_time or by_assets) or len(active) < limit:
         return None
     names = listed(f"{run.run_id} ({run.state})" for run in active)
     return Blocker("max_active_runs", f"the DAG's max_active_runs of {limit} is reached by {names}")
 
 
-NEXT_RUN = (paused, no_schedule, start_date, no_more_runs, interval, max_active_runs)
+NEXT_RUN = (paused, no_schedule, assets, start_date, no_more_runs, interval, max_active_runs)
 """Why a DAG has no new run."""
 
 

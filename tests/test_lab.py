@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import duckdb
 import pytest
 
-from etlkit import DAG, Lab, SystemClock, dag, task
+from etlkit import DAG, Asset, AssetOrTimeSchedule, Lab, SystemClock, dag, task
 from etlkit.errors import (
     AirflowSkipException,
     BackfillError,
@@ -550,3 +550,27 @@ def test_a_dag_with_an_empty_operator_runs(lab):
     with DAG("d", schedule=None) as made:
         EmptyOperator(task_id="nothing")
     assert lab.add(made).trigger(made).state == "success"
+
+
+# --- assets ---
+
+
+def test_a_person_says_that_an_asset_is_there():
+    orders, prices = Asset("orders"), Asset("prices")
+    with DAG("report", schedule=[orders, prices]) as dag:
+        EmptyOperator(task_id="write")
+    lab = Lab(start="2013-01-01").add(dag)
+    assert lab.next_run(dag) == "waits for orders & prices"
+    lab.create_asset_event(orders, {"rows": 26})
+    assert (lab.next_run(dag), len(lab.runs())) == ("waits for prices", 0)
+    lab.create_asset_event(prices)
+    assert lab.runs()["run_type"].tolist() == ["asset_triggered"]
+    assert lab.asset_events()["extra"].tolist() == [{"rows": 26}, {}]
+    with pytest.raises(EtlkitError, match="must be JSON"):
+        lab.create_asset_event(orders, {"rows": object()})
+
+
+def test_a_dag_by_assets_or_time_shows_both():
+    timetable = CronDataIntervalTimetable("@daily", "UTC")
+    dag = DAG("d", schedule=AssetOrTimeSchedule(timetable=timetable, assets=Asset("orders")), start_date=at(1))
+    assert Lab(start="2013-01-01").add(dag).next_run(dag) == "2013-01-02 00:00:00, or waits for orders"

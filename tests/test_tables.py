@@ -3,6 +3,7 @@
 import pytest
 
 from etlkit import tables
+from etlkit.assets import Asset
 from etlkit.errors import AirflowRescheduleException, MetadataError
 from etlkit.lab import Lab
 from etlkit.store import Store
@@ -126,3 +127,27 @@ def test_a_wrong_query_is_one_line(store):
     with pytest.raises(MetadataError, match="one statement at a time"):
         tables.query(store, "SELECT 1; DELETE FROM pool")
     assert tables.query(store, "SELECT ':x %s ?' AS text")["text"].tolist() == [":x %s ?"]
+
+
+def test_assets_and_their_events():
+    orders, prices = Asset("orders", "file:///orders.csv"), Asset("prices")
+    told = lambda context: context["outlet_events"][orders].extra.update(rows=26, password="hunter22")  # noqa: E731
+    lab = lab_of(Do("a", told, outlets=[orders]), Do("b", outlets=[prices, orders]))
+    found = tables.assets(lab.store)
+    assert found[["name", "events"]].to_dict("split")["data"] == [["orders", 2], ["prices", 1]]
+    assert found["last_event"].tolist() == [at(1), at(1)]
+    events = tables.asset_events(lab.store)
+    assert events[["asset", "source_task_id"]].to_dict("split")["data"] == [
+        ["orders", "a"],
+        ["prices", "b"],
+        ["orders", "b"],
+    ]
+    assert events["extra"].tolist() == [{"rows": 26, "password": "***"}, {}, {}]
+    assert lab.assets().equals(found)
+    assert lab.asset_events().equals(events)
+
+
+def test_an_asset_without_events_has_no_last_one(store):
+    assert tables.asset_events(store).empty
+    lab = Lab(start="2013-01-01").add(make_dag("d", schedule=Asset("orders")))
+    assert tables.assets(lab.store)["last_event"].isna().tolist() == [True]

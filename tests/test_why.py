@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etlkit.asset_events import NewEvent, Source, record_events
+from etlkit.assets import Asset, AssetOrTimeSchedule
 from etlkit.backfill import cancel_backfill, create_backfill, pause_backfill, plan_backfill
 from etlkit.dag import DAG
 from etlkit.errors import (
@@ -153,6 +155,40 @@ def test_a_schedule_that_is_used_up():
 def test_a_schedule_that_does_not_know_where_to_begin():
     world = World(make_dag(schedule="@daily", catchup=True, start_date=None), now=at(5)).run_until(at(9))
     assert "catches up but has no start_date" in the_only(ask(world), "start_date").text
+
+
+def make_event(world, asset):
+    with world.store.transaction():
+        record_events(world.store, [NewEvent(asset)], Source(), world.clock.now())
+        world.store.touched()
+
+
+def test_assets_that_have_no_new_events():
+    orders, prices, rates = (Asset(name) for name in ("orders", "prices", "rates"))
+    world = World(make_dag(schedule=(orders & prices) | rates, start_date=at(8)), now=at(5))
+    assert the_only(ask(world), "assets").text == "it waits for new events of (orders & prices) | rates"
+    make_event(world, orders)
+    assert the_only(ask(world), "assets").text == "it waits for new events of prices | rates; orders came"
+    make_event(world, prices)
+    assert the_only(ask(world), "next_pass").text.startswith("its next run is due")
+    assert "assets" in ask(world.tick()).kinds
+
+
+def test_assets_or_a_date():
+    daily = CronTriggerTimetable("0 6 * * *", timezone="UTC")
+    schedule = AssetOrTimeSchedule(timetable=daily, assets=Asset("orders"))
+    world = World(make_dag(schedule=schedule, catchup=True), now=at(1)).tick()
+    assert [(blocker.kind, blocker.until) for blocker in ask(world)] == [("assets", None), ("interval", at(1, 6))]
+
+
+def test_as_many_runs_as_may_be_when_the_assets_are_there():
+    orders = Asset("orders")
+    world = World(make_dag(tasks=[Do("a", pool="nowhere")], schedule=orders, max_active_runs=1), now=at(5))
+    for _ in range(2):
+        make_event(world, orders)
+        world.tick()
+    (run,) = world.runs()
+    assert ask(world)[-1].text == f"the DAG's max_active_runs of 1 is reached by {run.run_id} (running)"
 
 
 def test_as_many_runs_as_may_be():

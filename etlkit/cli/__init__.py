@@ -22,7 +22,7 @@ from etlkit.errors import EtlkitError
 
 GROUPS = (
     *("dags", "tasks", "backfill", "scheduler", "doctor", "logs"),
-    *("variables", "connections", "pools", "config", "rotate-fernet-key", "db", "completion"),
+    *("assets", "variables", "connections", "pools", "config", "rotate-fernet-key", "db", "completion"),
 )
 """Commands and groups of them: each is in a module of its name, which is imported when it is asked for."""
 

@@ -25,6 +25,7 @@ from etlkit.cli.options import (
 from etlkit.cli.tables import show, show_fields, show_record
 
 if TYPE_CHECKING:
+    from etlkit.assets import BaseAsset
     from etlkit.dag import DAG
 
 
@@ -199,7 +200,20 @@ def next_execution(dag_id: str, num_executions: int, source: Path | None, output
             }
         )
     end = f" until {dag.end_date}" if dag.end_date else ""
-    show(rows, output, empty=f"DAG {dag_id!r} has no next run: its schedule is {dag.timetable.summary}{end}")
+    none = f"has no next run: its schedule is {dag.timetable.summary}{end}"
+    missing = _missing_assets(dag)
+    show(rows, output, empty=f"DAG {dag_id!r} {f'waits for assets: {missing}' if missing else none}")
+    if rows and missing:
+        click.echo(f"DAG {dag_id!r} also runs when these assets are there: {missing}", err=True)
+
+
+def _missing_assets(dag: DAG) -> BaseAsset | None:
+    """What a DAG that is scheduled on assets still waits for."""
+    from etlkit.asset_events import missing_assets
+    from etlkit.cli.database import is_there, open_store
+
+    condition = dag.timetable.asset_condition
+    return missing_assets(open_store(), dag) if condition is not None and is_there() else condition
 
 
 @dags.command("why")

@@ -117,10 +117,13 @@ def paused_at_first(dag: DAG) -> bool:
 
 def register(store: Store, dag: DAG, now: datetime) -> bool:
     """Note in the database that `dag` exists; whether it is paused."""
+    from etlkit.asset_events import register_assets
+
     with store.transaction():
         store.register_dag(
             dag.dag_id, paused=paused_at_first(dag), fileloc=dag.fileloc, schedule=dag.timetable.summary, now=now
         )
+        register_assets(store, dag)
     return store.paused()[dag.dag_id]
 
 
