@@ -221,6 +221,22 @@ def test_a_table_on_a_terminal_fits_its_width(weather, monkeypatch):
     assert max(map(len, plain.splitlines())) <= 60
 
 
+def test_columns_that_can_be_spared_are_left_out_of_a_narrow_terminal(monkeypatch, capsys):
+    from etlkit.cli import tables
+
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    rows = [{"dag_id": "weather", "run_id": "manual__2013-01-05", "state": "failed", "note": "날씨"}]
+    for columns, head in ((80, "dag_id run_id state note"), (36, "run_id state note"), (30, "run_id state")):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        tables.show(rows, "table", spare=("dag_id", "note"))
+        out, err = capsys.readouterr()
+        assert out.split("\n")[0].split() == head.split()
+        assert ("there is no room for dag_id" in err) == (columns < 80)
+    tables.show(rows, "plain", spare=("dag_id", "note"))
+    assert capsys.readouterr().out.split("\n")[0].split() == list(rows[0]), "a script gets all"
+
+
 def test_the_dag_folder_may_be_named_and_so_may_one_file(etlkit, tmp_path):
     for name in ("a", "b"):
         etlkit.dag_file(f"../other/{name}.py", f"from etlkit import DAG\nd = DAG({name!r})\n")

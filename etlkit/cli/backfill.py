@@ -146,7 +146,7 @@ def list_backfills(dag_id: str | None, output: str) -> None:
         }
         for row in store.backfills(dag_id)
     ]
-    show(rows, output, empty="no backfills")
+    show(rows, output, empty="no backfills", spare=("reprocess", "queued", "running"))
 
 
 @backfill.command()

@@ -42,7 +42,7 @@ def list_options(section: str | None, include_descriptions: bool, output: str) -
             text, source = conf.current.raw(of_section, key)
             meaning = {"description": option.meaning} if include_descriptions else {}
             rows.append({"section": of_section, "key": key, "value": shown(key, text), "source": source, **meaning})
-    show(rows, output)
+    show(rows, output, spare=("source",))
 
 
 @config.command("get-value")

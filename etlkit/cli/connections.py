@@ -43,7 +43,8 @@ def list_connections(output: str) -> None:
 
     names = ("conn_id", "conn_type", "host", "port", "login", "schema", "description")
     stored = Connections(existing_store()).all()
-    show([{name: getattr(connection, name) for name in names} for connection in stored], output, empty="no Connections")
+    rows = [{name: getattr(connection, name) for name in names} for connection in stored]
+    show(rows, output, empty="no Connections", spare=("description", "port", "login"))
 
 
 @connections.command()

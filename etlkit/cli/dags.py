@@ -65,7 +65,7 @@ def list_dags(source: Path | None, output: str) -> None:
         }
         for dag_id, dag in sorted(folder.dags.items())
     ]
-    show(rows, output, empty=f"no DAGs in {folder.path}")
+    show(rows, output, empty=f"no DAGs in {folder.path}", spare=("owners",))
     for error in folder.errors:
         click.echo(f"etlkit: {error}", err=True)
 
@@ -103,7 +103,7 @@ def report(source: Path | None, output: str) -> None:
         {"file": f.path, "seconds": round(f.seconds, 4), "dags": len(f.dag_ids), "tasks": f.tasks, "dag_ids": f.dag_ids}
         for f in files
     ]
-    show(rows, output, empty=f"no files in {folder.path}")
+    show(rows, output, empty=f"no files in {folder.path}", spare=("dag_ids",))
 
 
 @dags.command("show")
@@ -248,7 +248,8 @@ def list_runs(dag_id: str, state: str | None, output: str) -> None:
     names = ("dag_id", "run_id", "state", "run_after", "logical_date", "start_date", "end_date")
     runs = existing_store().runs(dag_id, [state] if state else [])
     rows = [{name: getattr(run, name) for name in names} for run in runs]
-    show(rows, output, empty=f"no such runs of DAG {dag_id!r}")
+    spare = ("dag_id", "run_after", "end_date", "start_date")
+    show(rows, output, empty=f"no such runs of DAG {dag_id!r}", spare=spare)
 
 
 @dags.command()
@@ -351,7 +352,8 @@ def trigger(
     paused = register(store, dag, now)
     run = trigger_run(store, dag, now=now, logical_date=in_zone_of(dag, logical_date), conf=conf, run_id=run_id)
     names = ("dag_id", "run_id", "state", "logical_date", "data_interval_start", "data_interval_end", "conf")
-    show([{name: getattr(run, name) for name in names}], output)
+    spare = ("dag_id", "data_interval_start", "data_interval_end", "conf")
+    show([{name: getattr(run, name) for name in names}], output, spare=spare)
     if logical_date is None:
         click.echo(undated(dag, now), err=True)
     if paused:

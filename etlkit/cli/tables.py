@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from shutil import get_terminal_size
 from typing import Any
 
 import click
+
+from etlkit.showing import aligned, width
 
 Row = Mapping[str, Any]
 
@@ -29,15 +31,28 @@ STATE_STYLES = {
 """Colours of states on a terminal that has colours; the word stays beside them."""
 
 
-def show(rows: Sequence[Row], output: str, *, empty: str = "nothing found", secrets: bool = False) -> None:
+def show(
+    rows: Sequence[Row],
+    output: str,
+    *,
+    empty: str = "nothing found",
+    spare: Sequence[str] = (),
+    secrets: bool = False,
+) -> None:
     """Print rows that have the same columns, in one of `FORMATS`; `empty` stands for a table without rows.
 
-    `secrets` are shown as they are only if somebody asked for them.
+    `spare` columns are left out, one by one, of a table that is too wide for the terminal. `secrets` are shown as they
+    are only if somebody asked for them.
     """
     if not rows and output in ("table", "plain"):
         click.echo(empty, err=True)
-    else:
-        write(FORMATS[output](rows if secrets else without_secrets(rows)), secrets=secrets)
+        return
+    shown = rows if secrets else without_secrets(rows)
+    left_out = too_many(shown, spare, get_terminal_size().columns) if output == "table" and sys.stdout.isatty() else ()
+    kept = [{name: value for name, value in row.items() if name not in left_out} for row in shown]
+    write(FORMATS[output](kept), secrets=secrets)
+    if left_out:
+        click.echo(f"there is no room for {', '.join(left_out)}; -o plain shows all", err=True)
 
 
 def show_record(record: Row, rows: Sequence[Row], output: str) -> None:
@@ -131,10 +146,29 @@ def as_plain(rows: Sequence[Row]) -> str:
     날씨    1
     load    12
     """
-    lines = [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)] if rows else []
-    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
-    padded = ("  ".join(text + " " * (w - width(text)) for text, w in zip(line, widths, strict=True)) for line in lines)
-    return "".join(f"{line.rstrip()}\n" for line in padded)
+    return f"{aligned(as_lines(rows))}\n" if rows else ""
+
+
+def as_lines(rows: Sequence[Row]) -> list[list[str]]:
+    """The texts of a table line by line, its head first."""
+    return [list(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
+
+
+def too_many(rows: Sequence[Row], spare: Sequence[str], room: int) -> list[str]:
+    """The `spare` columns that are to be left out, from the first on, so that a table has `room`.
+
+    >>> too_many([{"dag_id": "weather", "run_id": "manual__1", "state": "success"}], ["dag_id", "state"], 20)
+    ['dag_id']
+    """
+    columns = zip(*as_lines(rows), strict=True)
+    widths = {column[0]: max(map(width, column)) for column in columns}
+    left_out: list[str] = []
+    for name in spare:
+        if sum(widths.values()) + 2 * (len(widths) - 1) <= room:
+            break
+        del widths[name]
+        left_out.append(name)
+    return left_out
 
 
 def as_table(rows: Sequence[Row]) -> str:
@@ -146,7 +180,9 @@ def as_table(rows: Sequence[Row]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*rows[0], box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
     for row in rows:
         texts = [cell(value) for value in row.values()]
         table.add_row(*(Text(text, style=STATE_STYLES.get(text, ""), overflow="fold") for text in texts))
@@ -190,9 +226,3 @@ def on_one_line(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def width(text: str) -> int:
-    """How many columns a text takes: a letter of Chinese, Japanese or Korean takes two."""
-    letters = (letter for letter in text if not unicodedata.combining(letter))
-    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in letters)

@@ -258,4 +258,4 @@ def states_for_dag_run(dag_id: str, run: str, output: str) -> None:
     row = find_run(store, dag_id, run)
     names = ("task_id", "map_index", "state", "try_number", "start_date", "end_date", "error")
     rows = [{name: getattr(task, name) for name in names} for task in store.task_instances(row.id)]
-    show(rows, output, empty=f"run {row.run_id} has no tasks")
+    show(rows, output, empty=f"run {row.run_id} has no tasks", spare=("end_date", "start_date"))
