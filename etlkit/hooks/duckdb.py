@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from etlkit.clock import Clock, SystemClock
 from etlkit.connections import Connection
 from etlkit.errors import HookError, WarehouseError
-from etlkit.hooks.sql import DbApiHook
+from etlkit.hooks.sql import DRAWING, DbApiHook
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,9 +34,14 @@ class DuckDBHook(DbApiHook):
     default_conn_name: ClassVar[str] = "duckdb_default"
 
     def __init__(
-        self, duckdb_conn_id: str | None = None, *, connection: Connection | None = None, clock: Clock | None = None
+        self,
+        duckdb_conn_id: str | None = None,
+        *,
+        connection: Connection | None = None,
+        database: str | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        super().__init__(duckdb_conn_id, connection=connection)
+        super().__init__(duckdb_conn_id, connection=connection, database=database)
         self.clock = clock or SystemClock()
 
     def errors(self) -> type[Exception]:
@@ -51,11 +56,27 @@ class DuckDBHook(DbApiHook):
     def cursor(self, connection: Any) -> Any:
         return connection  # connection.cursor() would be a second connection, outside of the transaction
 
+    def split(self, sql: str) -> list[str]:
+        return [statement.query for statement in self._parsed(sql)]
+
+    def names_of_values(self, statement: str) -> set[str]:
+        return {name for parsed in self._parsed(statement) for name in parsed.named_parameters}
+
+    def _parsed(self, sql: str) -> list[duckdb.Statement]:
+        import duckdb
+
+        try:
+            with duckdb.connect() as parser:
+                return parser.extract_statements(sql)
+        except duckdb.Error as error:
+            raise self.refusal(f"its SQL cannot be read: {DRAWING.sub('', str(error))}") from error
+
     def get_conn(self) -> duckdb.DuckDBPyConnection:
         from etlkit.warehouse import connect
 
         connection = self.connection
-        path, extra = connection.host or connection.schema or ":memory:", connection.extra_dejson
+        path = self.database or connection.host or connection.schema or ":memory:"
+        extra = connection.extra_dejson
         patience = float(extra.get("timeout", PATIENCE))
         deadline = self.clock.now() + timedelta(seconds=patience)
         while True:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from etlkit.connections import Connection
-from etlkit.hooks.sql import DbApiHook
+from etlkit.hooks.sql import DbApiHook, words
 
 if TYPE_CHECKING:
     import psycopg
@@ -16,6 +18,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "redshift": {"connect_timeout": 10, "port": 5439, "client_encoding": "utf8", "prepare_threshold": None},
 }
 """What a Connection of each type means when it does not say."""
+
+VALUE = re.compile(r"%(%|(?:\((\w+)\))?[sbt])")  # a percent sign in the text itself is doubled
 
 
 class PostgresHook(DbApiHook):
@@ -32,8 +36,7 @@ class PostgresHook(DbApiHook):
     def __init__(
         self, postgres_conn_id: str | None = None, *, database: str | None = None, connection: Connection | None = None
     ) -> None:
-        super().__init__(postgres_conn_id, connection=connection)
-        self.database = database
+        super().__init__(postgres_conn_id, connection=connection, database=database)
 
     def errors(self) -> type[Exception]:
         import psycopg
@@ -42,6 +45,23 @@ class PostgresHook(DbApiHook):
 
     def begin(self, connection: Any, autocommit: bool) -> None:
         connection.autocommit = autocommit
+
+    def cancel(self, connection: Any) -> None:
+        connection.cancel()
+
+    def split(self, sql: str) -> list[str]:
+        from sqlglot import TokenError, tokenize
+        from sqlglot.tokens import TokenType
+
+        try:
+            ends = [token.start for token in tokenize(sql, read="postgres") if token.token_type == TokenType.SEMICOLON]
+        except TokenError as error:
+            raise self.refusal(f"its SQL cannot be read: {error}") from error
+        parts = [sql[start:end].lstrip(";") for start, end in pairwise([0, *ends, len(sql)])]
+        return [part.strip() for part in parts if words(part)]
+
+    def names_of_values(self, statement: str) -> set[str]:
+        return {name or "%s" for sign, name in VALUE.findall(statement) if sign != "%"}
 
     def get_conn(self) -> psycopg.Connection[Any]:
         try:

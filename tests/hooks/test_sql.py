@@ -1,5 +1,7 @@
 """What the hooks of all SQL databases do, on each of them; PostgreSQL is a real server."""
 
+import contextlib
+import threading
 from datetime import date
 
 import pandas as pd
@@ -96,7 +98,7 @@ def test_several_statements_are_one_transaction(hook):
             "INSERT INTO daily VALUES ('BOS', 200)",
         ],
     )
-    assert "its SQL failed: " in message
+    assert "statement 3 of 3 failed, and what came before it was undone: " in message
     assert message.endswith("[INSERT INTO daily VALUES ('BOS', 200)]")
     assert all_rows(hook) == BEFORE
     assert "other" in refused(hook.get_records, "SELECT * FROM other")
@@ -108,12 +110,72 @@ def test_with_autocommit_each_statement_is_on_its_own(hook):
     hook.run("VACUUM", autocommit=True)
 
 
+def first(cursor):
+    return cursor.fetchone() if cursor.description else None
+
+
 def test_results_of_several_statements(hook):
-    queries = ["SELECT 1", "SELECT 2"]
-    assert hook.run(queries, handler=lambda cursor: cursor.fetchone()) == (2,)
-    assert hook.run(queries, handler=lambda cursor: cursor.fetchone(), return_last=False) == [(1,), (2,)]
+    assert hook.run(["SELECT 1", "SELECT 2"], handler=first) == [(1,), (2,)]
+    assert hook.run("SELECT 1; SELECT 2; -- end", handler=first, split_statements=True) == (2,)
+    assert hook.run("SELECT 1; SELECT 2", handler=first, split_statements=True, return_last=False) == [(1,), (2,)]
+    assert hook.get_records(["SELECT 1", "SELECT 2"]) == [[(1,)], [(2,)]]
     assert hook.run("SELECT 1") is None
-    assert hook.run([]) is None
+    assert hook.run([], handler=first) == []
+
+
+ODD = "SELECT 'a;b''c' AS \"d;e\" -- f;g\n; /* h; 'i */ SELECT 2;; ;-- nothing\n"
+
+
+def test_where_a_text_is_split(hook):
+    assert hook.run(ODD, handler=first, split_statements=True, return_last=False) == [("a;b'c",), (2,)]
+    assert hook.split("") == hook.split(" ; -- none") == []
+    assert len(hook.split(ODD)) == 2
+
+
+@pytest.mark.parametrize("unclosed", ["SELECT 'a; SELECT 1", 'SELECT "a; SELECT 1'])
+def test_a_text_that_never_ends_changes_nothing(hook, unclosed):
+    refused(hook.run, f"DELETE FROM daily; {unclosed}", split_statements=True)
+    assert all_rows(hook) == BEFORE
+
+
+NAMED = {"duckdb": "$name", "sqlite": ":name", "postgres": "%(name)s"}
+
+
+def test_each_statement_gets_the_values_that_it_takes(hook):
+    sql = f"DELETE FROM daily WHERE airport = {NAMED[hook.conn_type]}; SELECT airport FROM daily"
+    assert hook.run(sql, parameters={"name": "JFK"}, handler=first, split_statements=True) == ("LGA",)
+    sql = f"DELETE FROM daily; INSERT INTO daily VALUES ({hook.placeholder}, {hook.placeholder}); SELECT * FROM daily"
+    assert hook.run(sql, parameters=["EWR", 1], handler=first, split_statements=True) == ("EWR", 1.0)
+    assert "no statement of its SQL has a parameter nobody" in refused(
+        hook.run, sql, parameters={"nobody": 1}, split_statements=True
+    )
+
+
+@pytest.mark.parametrize("word", ["COMMIT", "begin", "/* then */ END", "ROLLBACK"])
+def test_sql_that_ends_the_transaction_is_refused(hook, word):
+    message = refused(hook.run, f"DELETE FROM daily; {word}", split_statements=True)
+    assert "opens and ends the transaction; take out" in message
+    assert all_rows(hook) == BEFORE
+
+
+def test_a_statement_can_be_stopped(hook):
+    endless = {
+        "duckdb": "SELECT count(*) FROM range(10000000000) a, range(100) b",
+        "postgres": "SELECT pg_sleep(100)",
+        "sqlite": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+    }
+    with contextlib.closing(hook.get_conn()) as connection:
+        stopper = threading.Timer(0.1, hook.cancel, [connection])
+        stopper.start()
+        refused(hook.run_on, connection, endless[hook.conn_type])
+        stopper.join()
+    assert all_rows(hook) == BEFORE
+
+
+def test_another_database_than_the_connection_names(hook, tmp_path):
+    other = "postgres" if hook.conn_type == "postgres" else str(tmp_path / "other.db")
+    elsewhere = type(hook)(connection=hook.connection, database=other)
+    assert "daily" in refused(elsewhere.get_records, "SELECT * FROM daily")
 
 
 def test_a_handler_that_fails_undoes_what_was_done(hook):

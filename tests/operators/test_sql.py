@@ -56,15 +56,15 @@ def test_values_are_bound(con):
         ),
         ("INSERT INTO t VALUES (1, 'x'); SELECT 'x'::INTEGER", None, "Could not convert string 'x' to INT32"),
         ("INSERT INTO t VALUES (1, 'x'); SELEC 1", None, "task 'a': its SQL cannot be read: Parser Error"),
-        ("INSERT INTO t VALUES (1, $b)", {"b": "x", "c": 1}, r"no statement of its SQL has a parameter \$c"),
+        ("INSERT INTO t VALUES (1, $b)", {"b": "x", "c": 1}, r"no statement of its SQL has a parameter c"),
         ("INSERT INTO t VALUES (1, 'x'); SELECT $b", None, "statement 2 of 2 failed"),
         ("INSERT INTO t VALUES (1, 'x'); SELECT ?, ?", [1], "statement 2 of 2 failed"),
         (
             "INSERT INTO t VALUES (1, 'x'); BEGIN",
             None,
-            "task 'a' opens and ends the transaction itself; take BEGIN out",
+            "task 'a': its SQL opens and ends the transaction; take out BEGIN",
         ),
-        ("INSERT INTO t VALUES (1, 'x'); COMMIT; FROM t", None, "take COMMIT out of its SQL, or set autocommit=True"),
+        ("INSERT INTO t VALUES (1, 'x'); COMMIT; FROM t", None, "take out COMMIT, or set autocommit=True"),
         ("", None, "task 'a' has no SQL to run; its sql is ''"),
         ("-- nothing", None, "has no SQL to run"),
         ([], None, r"has no SQL to run; its sql is \[\]"),
@@ -103,15 +103,14 @@ def test_autocommit_keeps_what_came_before(con):
 def test_inside_a_transaction_of_the_caller(con):
     con.begin()
     with pytest.raises(
-        WarehouseError, match=r"its transaction failed: .*cannot start a transaction within a transaction"
+        WarehouseError, match=r"its transaction cannot begin: .*cannot start a transaction within a transaction"
     ):
         run(con, "INSERT INTO t VALUES (1, 'x')")
 
 
 def test_one_statement_if_told_so(con):
     assert run(con, "SELECT 1;", split_statements=False) == [(1,)]
-    with pytest.raises(WarehouseError, match="one text holds several statements; set split_statements=True"):
-        run(con, "SELECT 1; SELECT 2", split_statements=False)
+    assert run(con, "SELECT 1; SELECT 2", split_statements=False, return_last=False) == [(2,)]  # by the driver
 
 
 def test_a_database_of_its_own(tmp_path):
@@ -119,7 +118,7 @@ def test_a_database_of_its_own(tmp_path):
     DuckDBOperator(task_id="a", sql="CREATE TABLE t AS SELECT 42 AS a", database=path).execute({})
     assert DuckDBOperator(task_id="a", sql="FROM t", database=path).execute({}) == [(42,)]
     (tmp_path / "none").write_text("not a database, by far; not a database, by far")
-    with pytest.raises(WarehouseError, match=r"task 'a': .*none cannot be opened: IO Error") as error:
+    with pytest.raises(WarehouseError, match=r"task 'a': .*none is not a DuckDB database") as error:
         DuckDBOperator(task_id="a", sql="FROM t", database=str(tmp_path / "none")).execute({})
     assert "\n" not in str(error.value)
 

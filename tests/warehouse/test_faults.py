@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -171,8 +172,8 @@ print(con.execute("SELECT count(*) FROM t").fetchone()[0])
 
 
 if __name__ == "__main__":
-    import pyarrow  # noqa: F401  (once, and not in every child)
-
+    for module in ("pandas", "psycopg", "pyarrow.dataset", "etlkit.warehouse.postgres"):
+        importlib.import_module(module)  # once, and not in every child
     engine, strategy, swap, *addresses = sys.argv[1:]
     for number, address in enumerate(addresses):
         if not (child := os.fork()):
