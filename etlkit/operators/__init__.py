@@ -3,7 +3,8 @@
 =======================  ===========================================================================================
 `python`                 `PythonOperator`, `BranchPythonOperator`, `ShortCircuitOperator`
 `bash`                   `BashOperator`
-`sql`                    `SQLExecuteQueryOperator`: SQL on DuckDB
+`sql`                    `SQLExecuteQueryOperator`: SQL on the warehouse, or where a Connection says; also as
+                         `DuckDBOperator`, `SqliteOperator` and `PostgresOperator`
 `empty`                  `EmptyOperator`: does nothing, and holds arrows together
 `branch`                 `BaseBranchOperator`, to write a branch of one's own
 `date_time`              `BranchDateTimeOperator`: one way within some time, another outside of it
@@ -21,7 +22,7 @@ from etlkit.operators.date_time import BranchDateTimeOperator
 from etlkit.operators.empty import DummyOperator, EmptyOperator
 from etlkit.operators.latest_only import LatestOnlyOperator
 from etlkit.operators.python import BranchPythonOperator, PythonOperator, ShortCircuitOperator
-from etlkit.operators.sql import DuckDBOperator, SQLExecuteQueryOperator
+from etlkit.operators.sql import DuckDBOperator, PostgresOperator, SQLExecuteQueryOperator, SqliteOperator
 from etlkit.operators.trigger_dagrun import TriggerDagRunOperator
 from etlkit.operators.weekday import BranchDayOfWeekOperator, WeekDay
 
@@ -35,9 +36,11 @@ __all__ = [
     "DummyOperator",
     "EmptyOperator",
     "LatestOnlyOperator",
+    "PostgresOperator",
     "PythonOperator",
     "SQLExecuteQueryOperator",
     "ShortCircuitOperator",
+    "SqliteOperator",
     "TriggerDagRunOperator",
     "WeekDay",
 ]

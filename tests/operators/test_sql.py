@@ -1,16 +1,24 @@
-"""Tasks that run SQL on DuckDB."""
+"""Tasks that run SQL, on the warehouse of the run and on the databases that Connections name."""
 
 import signal
 import threading
+from datetime import date
+from decimal import Decimal
 
 import duckdb
 import pytest
 
+from etlkit import xcom
+from etlkit.config import conf
+from etlkit.connections import Connection
 from etlkit.dag import DAG
-from etlkit.errors import WarehouseError
+from etlkit.errors import AirflowNotFoundException, WarehouseError
+from etlkit.masking import masker
+from etlkit.operators import PostgresOperator, SqliteOperator
 from etlkit.operators.python import PythonOperator
 from etlkit.operators.sql import DuckDBOperator, SQLExecuteQueryOperator, fetch_one_handler
 from tests.one_run import OneRun
+from tests.servers import postgres
 
 
 @pytest.fixture
@@ -151,3 +159,113 @@ def test_in_a_run():
     assert done.value("read") == [(3, 3)]
     assert done.states["slow"] == "failed"
     assert done.lab.warehouse.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("t",)]
+
+
+# -- on the database that a Connection names ---------------------------------------------------------------------
+
+PLACES = {"duckdb": "$least", "sqlite": ":least", "postgres": "%(least)s"}
+
+
+@pytest.fixture(params=PLACES)
+def conn_id(request, tmp_path, monkeypatch):
+    """The id of a Connection to an empty database, which the environment holds; DuckDB, SQLite or PostgreSQL."""
+    kind = request.param
+    parts = {"host": str(tmp_path / f"x.{kind}")}
+    if kind == "postgres":
+        server = postgres()
+        parts = {"host": server.host, "port": server.port, "login": server.user, "password": server.password,
+                 "schema": server.create_database("operators")}  # fmt: skip
+    monkeypatch.setenv(f"ETLKIT_CONN_{kind.upper()}", Connection(kind, kind, **parts).as_json())
+    conf.use(None)
+    yield kind
+    conf.use(None)
+    masker.forget()
+
+
+LOAD = """
+-- all in one file; a semicolon ; in a comment is none
+CREATE TABLE daily (airport VARCHAR(9), day DATE, tmin DECIMAL(5, 2));
+INSERT INTO daily VALUES ('{{ params.airport }}', '{{ ds }}', 26.50), ('a;b', '{{ ds }}', 30);
+SELECT airport, tmin, '{{ ds }}' AS day FROM daily WHERE tmin > {{ params.place }} ORDER BY airport DESC
+"""
+
+
+def test_a_sql_file_in_a_run(conn_id, tmp_path):
+    """A rendered `.sql` file, bound values, and rows as an XCom that the next task reads."""
+    (tmp_path / "load.sql").write_text(LOAD, encoding="utf-8")
+    with DAG("d", template_searchpath=str(tmp_path)) as dag:
+        load = SQLExecuteQueryOperator(
+            task_id="load",
+            conn_id="{{ params.conn_id }}",
+            sql="load.sql",
+            params={"airport": "JFK", "place": PLACES[conn_id], "conn_id": conn_id},
+            parameters={"least": 20},
+        )
+        read = PythonOperator(task_id="read", python_callable=lambda rows: rows[0][1] + 1, op_args=[load.output])
+        broken = SQLExecuteQueryOperator(
+            task_id="broken", conn_id=conn_id, sql="DELETE FROM daily; INSERT INTO nowhere VALUES (1)"
+        )
+        count = SQLExecuteQueryOperator(
+            task_id="count", conn_id=conn_id, sql="SELECT count(*) FROM daily", trigger_rule="all_done"
+        )
+        read >> broken >> count
+    done = OneRun(dag)
+    assert done.value("load") == [("a;b", 30, "2013-01-02"), ("JFK", 26.5, "2013-01-02")]
+    assert done.value("read") == 31
+    assert "statement 2 of 2 failed, and what came before it was undone: " in done.error("broken")
+    assert done.value("count") == [(2,)]
+
+
+def test_what_an_xcom_cannot_carry_becomes_what_it_can():
+    con = duckdb.connect()
+    odd = "SELECT 1.5::DECIMAL(3, 1), 10::DECIMAL(38, 0), TIME '05:06:07', '0189d8c5-0000-7000-8000-000000000000'::UUID"
+    expected = (1.5, 10, "05:06:07", "0189d8c5-0000-7000-8000-000000000000")
+    assert run(con, odd) == [expected]
+    assert run(con, odd, handler=fetch_one_handler) == expected
+    assert xcom.loads(xcom.dumps(run(con, f"{odd}, DATE '2013-01-31', NULL"))) == [(*expected, date(2013, 1, 31), None)]
+    assert isinstance(run(con, odd, handler=lambda cursor: cursor.fetchone()[0]), Decimal)
+
+
+def test_autocommit_by_connection(conn_id):
+    def execute(sql, **kwargs):
+        return SQLExecuteQueryOperator(task_id="a", conn_id=conn_id, sql=sql, **kwargs).execute({})
+
+    with pytest.raises(WarehouseError, match="task 'a': statement 2 of 2 failed: "):
+        execute("CREATE TABLE t (a INTEGER); SELECT nonsense", autocommit=True)
+    assert execute("SELECT count(*) FROM t") == [(0,)]
+    execute("VACUUM", autocommit=True)
+    with pytest.raises(WarehouseError, match="has no SQL to run"):
+        execute("-- nothing;")
+
+
+def test_the_names_that_airflow_gave_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("ETLKIT_CONN_SQLITE_DEFAULT", f"sqlite:///{tmp_path / 'x.db'}")
+    monkeypatch.setenv("ETLKIT_CONN_LITE", f"sqlite:///{tmp_path / 'y.db'}")
+    conf.use(None)
+    SqliteOperator(task_id="a", sql="CREATE TABLE t (a INTEGER)").execute({})
+    assert (tmp_path / "x.db").exists()
+    SqliteOperator(task_id="a", sql="CREATE TABLE t (a INTEGER)", sqlite_conn_id="lite").execute({})
+    assert (tmp_path / "y.db").exists()
+    assert PostgresOperator(task_id="a", sql="SELECT 1").conn_id == "postgres_default"
+    with DAG("d"):
+        mapped = SqliteOperator.partial(task_id="m", sqlite_conn_id="lite").expand(sql=["SELECT 1", "SELECT 2"])
+    assert mapped.task_id == "m"
+    conf.use(None)
+
+
+def test_connections_that_are_of_no_use(monkeypatch):
+    monkeypatch.setenv("ETLKIT_CONN_WEB", "http://example.org")
+    conf.use(None)
+    with pytest.raises(WarehouseError, match="task 'a': connection 'web' is not that of an SQL database"):
+        SQLExecuteQueryOperator(task_id="a", sql="SELECT 1", conn_id="web").execute({})
+    with pytest.raises(AirflowNotFoundException, match="missing"):
+        SQLExecuteQueryOperator(task_id="a", sql="SELECT 1", conn_id="missing").execute({})
+    conf.use(None)
+
+
+@pytest.mark.parametrize("conn_id", ["postgres"], indirect=True)
+def test_a_function_whose_body_holds_semicolons(conn_id):
+    body = "CREATE FUNCTION n() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END"
+    SQLExecuteQueryOperator(task_id="a", conn_id=conn_id, sql=body, split_statements=False).execute({})
+    dollars = "CREATE FUNCTION m() RETURNS int LANGUAGE sql AS $$ SELECT 1; SELECT 3; $$; SELECT n() + m()"
+    assert SQLExecuteQueryOperator(task_id="a", conn_id=conn_id, sql=dollars).execute({}) == [(5,)]
