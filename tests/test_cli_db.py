@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from etlkit.cli import cli
 from etlkit.scheduler_lock import scheduled_by
 from etlkit.store import Store
 from tests.servers import PASSWORD, postgres
@@ -170,3 +171,34 @@ def test_a_server_that_cannot_be_reached_is_one_line_without_the_password(etlkit
     line = etlkit.refused(*words)
     assert "/nowhere" in line
     assert PASSWORD not in line
+
+
+def test_settings_and_single_tasks_on_every_database(small):
+    small("variables", "set", "airports", '["JFK"]', "--json")
+    small("variables", "set", "api_key", "26115rows")
+    small("connections", "add", "web", "--conn-uri", "http://anna:26115@example.org")
+    small("pools", "set", "narrow", 1)
+    assert [row["value"] for row in small.json("variables", "list")] == [["JFK"], "***"]
+    assert small.json("connections", "get", "web")["password"] == "***"
+    assert [row["pool"] for row in small.json("pools", "list")] == ["default_pool", "narrow"]
+    assert small("rotate-fernet-key").stdout.startswith("3 values")
+    assert small("variables", "get", "api_key", "--include-secrets").stdout == "26115rows\n"
+    assert small.json("tasks", "run", "small", "say", "2013-01-01")["state"] == "success"
+    assert small("dags", "state", "small", "2013-01-01").stdout == "success\n"
+    assert len(small.json("tasks", "clear", "small", "-y")) == 1
+    assert small("tasks", "state", "small", "say", "2013-01-01").stdout == "None\n"
+    assert small.json("tasks", "run", "small", "say", "2013-01-01")["try_number"] == 2
+    assert small("pools", "delete", "narrow").exit_code == 0
+    assert small("dags", "delete", "small", "-y").stdout == "DAG 'small' is forgotten, with 1 runs and 2 logs\n"
+    assert small.json("dags", "list-runs", "small") == []
+
+
+def test_names_of_every_database_are_completed(small):
+    from etlkit.cli.completion import run_ids, variable_keys
+
+    small("variables", "set", "airport", "JFK")
+    load(small, 1)
+    with cli.make_context("etlkit", ["version"]) as context:
+        context.params["dag_id"] = "small"
+        assert variable_keys(context, None, "air") == ["airport"]
+        assert run_ids(context, None, "back") == ["backfill__2013-01-02T00:00:00+00:00"]
