@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import NamedTuple
 
 from etlkit.active_runs import ActiveRun
 from etlkit.cli.database import find_run, paused_at_first, runs_meant
@@ -27,25 +28,50 @@ WAITING = PAST | {"upstream", "retry", "reschedule", "next_pass"}
 """Kinds of blockers that a person may want to ignore."""
 
 
+class Target(NamedTuple):
+    """A task instance of a run, or with `map_index` -1 that of a task that is not mapped."""
+
+    store: Store
+    dag: DAG
+    run: RunRow
+    task_id: str
+    map_index: int
+
+    def instances(self) -> list[TaskRow]:
+        """Its row; the rows of all instances if the task is mapped and none was named."""
+        rows = [row for row in self.store.task_instances(self.run.id) if row.task_id == self.task_id]
+        return [row for row in rows if row.map_index == self.map_index or self.map_index < 0]
+
+    def blockers(self, now: datetime) -> list[Blocker]:
+        """What keeps it from running, but for a pause: somebody asked for it."""
+        run_id = self.run.run_id
+        answer = why(self.store, self.dag, task_id=self.task_id, run_id=run_id, map_index=self.map_index, now=now)
+        return [blocker for blocker in answer if blocker.kind != "paused"]
+
+    def run_state(self) -> str | None:
+        """The state of its run at this moment."""
+        row = self.store.run(self.run.dag_id, self.run.run_id)
+        return row and row.state
+
+
 class OneTaskScheduler(OnDemandScheduler):
     """Decides what follows in one run, its DAG paused or not, and lets one task instance of it run, once."""
 
-    run_pk: int
-    task_id: str
-    map_index: int
+    target: Target
     result: Result | None = None
     """How the attempt ended, once it has."""
 
     def _is_held(self, run: ActiveRun) -> bool:
-        return run.row.id != self.run_pk
+        return run.row.id != self.target.run.id
 
     def _look_at_queue(self, run: RunRow) -> None:
         """No other run starts."""
 
     def _enqueue(self, now: datetime) -> list[Work]:
-        run, meant = self._active.get(self.run_pk), (self.task_id, self.map_index)
+        run = self._active.get(self.target.run.id)
         if run is None or self.result is not None:
             return []
+        meant = self.target.task_id, self.target.map_index
         ready = (k for k, row in run.tasks.items() if (row.task_id, row.map_index) == meant and self._may_go(run, k))
         position = next(ready, None)
         if position is None:
@@ -68,19 +94,19 @@ class OneTaskScheduler(OnDemandScheduler):
 def run_task(
     store: Store, dag: DAG, task_id: str, run: str, map_index: int, *, ignored: Iterable[str] = (), force: bool = False
 ) -> tuple[RunRow, TaskRow]:
-    """Make one attempt of a task in the run that `run` means, or in a new manual run of that date; both as they end.
+    """Make one attempt of a task in the run that `run` means, or in a new manual run of that date; both are returned.
 
-    DagError if the task may not run; a run that was made for it is then gone again.
+    `ignored` are kinds of blockers that do not count; `force` runs again what is finished. DagError if the task may not
+    run; a run that was made for it is then gone again.
     """
     dag.get_task(task_id)
     with scheduling(store, f"etlkit tasks run {dag.dag_id} {task_id}"):
         found = runs_meant(store, dag.dag_id, run, dag)
-        row = None if found else _new_run(store, dag, run)
+        row = (None if found else _new_run(store, dag, run)) or find_run(store, dag.dag_id, run, dag)
         try:
-            row = row or find_run(store, dag.dag_id, run, dag)
-            task = run_once(store, dag, row, task_id, map_index, ignored=ignored, force=force)
+            task = _attempt(Target(store, dag, row, task_id, map_index), frozenset(ignored), force)
         except DagError:
-            if not found and row is not None:
+            if not found:
                 delete_run(store, row)
             raise
     return row, task
@@ -97,83 +123,56 @@ def _new_run(store: Store, dag: DAG, date: str) -> RunRow | None:
     return trigger_run(store, dag, now=now, logical_date=moment)
 
 
-def run_once(
-    store: Store, dag: DAG, run: RunRow, task_id: str, map_index: int, *, ignored: Iterable[str] = (), force: bool
-) -> TaskRow:
-    """Make one attempt of a task instance and see what follows from it; the task instance as it is then.
-
-    `ignored` are kinds of blockers that do not count. `force` runs again what is finished. DagError if it may not run;
-    the caller holds the right to schedule.
-    """
+def _attempt(target: Target, ignored: frozenset[str], force: bool) -> TaskRow:
+    """Let the scheduler run the task instance and see what follows from it; DagError if it may not run."""
     logs = EchoedLogs(conf.get("logging", "base_log_folder"))
-    scheduler = make_scheduler(OneTaskScheduler, store, logs=logs)
-    scheduler.run_pk, scheduler.task_id, scheduler.map_index = run.id, task_id, map_index
-    scheduler.add_dag(dag, paused=paused_at_first(dag))
+    scheduler = make_scheduler(OneTaskScheduler, target.store, logs=logs)
+    scheduler.target = target
+    scheduler.add_dag(target.dag, paused=paused_at_first(target.dag))
     now = scheduler.clock.now()
     if force:
-        _clear(store, dag, run, task_id, map_index, now)
-    _begin(store, run, now)
+        _clear(target, now)
+    if target.run_state() == "queued":
+        with target.store.transaction():
+            target.store.set_run_state(target.run.id, "queued", "running", now)
     if ignored:
-        _ignore(store, dag, run, task_id, map_index, frozenset(ignored), now)
+        _make_ready(target, ignored, now)
     scheduler.settle()
     if scheduler.result is None:
-        raise DagError(_refusal(store, dag, run, task_id, map_index, now))
-    return store.task_instance(scheduler.result.work.task_pk)
+        raise DagError(_refusal(target, now))
+    return target.store.task_instance(scheduler.result.work.task_pk)
 
 
-def _instances(store: Store, run: RunRow, task_id: str, map_index: int) -> list[TaskRow]:
-    """The task instance meant; all of a mapped task if none is named."""
-    rows = [row for row in store.task_instances(run.id) if row.task_id == task_id]
-    return rows if map_index < 0 else [row for row in rows if row.map_index == map_index]
-
-
-def _clear(store: Store, dag: DAG, run: RunRow, task_id: str, map_index: int, now: datetime) -> None:
+def _clear(target: Target, now: datetime) -> None:
     """Make the task instance undecided again, if it is finished, and its run too."""
-    finished = [row for row in _instances(store, run, task_id, map_index) if row.state in FINISHED]
+    store, retries = target.store, target.dag.get_task(target.task_id).retries
+    finished = [row.id for row in target.instances() if row.state in FINISHED]
     with store.transaction():
-        store.hold(run.id)
-        store.clear([(row.id, dag.get_task(task_id).retries) for row in finished], now)
-        row = store.run(run.dag_id, run.run_id)
-        if finished and row is not None and row.state in ("success", "failed"):
-            store.set_run_state(run.id, row.state, "queued", now)
+        store.hold(target.run.id)
+        store.clear([(pk, retries) for pk in finished], now)
+        state = target.run_state()
+        if finished and state in ("success", "failed"):
+            store.set_run_state(target.run.id, state, "queued", now)
 
 
-def _begin(store: Store, run: RunRow, now: datetime) -> None:
-    """Start the run, if it waits for that."""
-    with store.transaction():
-        row = store.run(run.dag_id, run.run_id)
-        if row is not None and row.state == "queued":
-            store.set_run_state(run.id, "queued", "running", now)
-
-
-def _ignore(
-    store: Store, dag: DAG, run: RunRow, task_id: str, map_index: int, ignored: frozenset[str], now: datetime
-) -> None:
-    """Make the task instance ready if nothing keeps it from running but what is ignored."""
-    kinds = {blocker.kind for blocker in _blockers(store, dag, run, task_id, map_index, now)}
-    rows = _instances(store, run, task_id, map_index)
+def _make_ready(target: Target, ignored: frozenset[str], now: datetime) -> None:
+    """Put the task instance into line if nothing keeps it from running but what is ignored."""
+    kinds, rows = {blocker.kind for blocker in target.blockers(now)}, target.instances()
     if not kinds <= ignored or len(rows) != 1 or rows[0].state in (SCHEDULED, *FINISHED):
         return
-    if dag.get_task(task_id).expansion is not None and rows[0].map_index < 0:
-        raise DagError(f"{task_id} is mapped over what is not there yet; run the tasks before it first")
-    with store.transaction():
-        store.set_task_states({rows[0].id: (rows[0].state, SCHEDULED)}, now)
+    if target.dag.get_task(target.task_id).expansion is not None and rows[0].map_index < 0:
+        raise DagError(f"{target.task_id} is mapped over what is not there yet; run the tasks before it first")
+    with target.store.transaction():
+        target.store.set_task_states({rows[0].id: (rows[0].state, SCHEDULED)}, now)
 
 
-def _blockers(store: Store, dag: DAG, run: RunRow, task_id: str, map_index: int, now: datetime) -> list[Blocker]:
-    """What keeps the task instance from running, but for a pause: somebody asked for it."""
-    answer = why(store, dag, task_id=task_id, run_id=run.run_id, map_index=map_index, now=now)
-    return [blocker for blocker in answer if blocker.kind != "paused"]
-
-
-def _refusal(store: Store, dag: DAG, run: RunRow, task_id: str, map_index: int, now: datetime) -> str:
+def _refusal(target: Target, now: datetime) -> str:
     """Why the task instance did not run, and what to do about it."""
-    rows = _instances(store, run, task_id, map_index)
-    if map_index < 0 and rows and rows[-1].map_index >= 0:
-        last = max(row.map_index for row in rows)
-        return f"{task_id} is mapped; say which of its instances: --map-index 0 to {last}"
-    blockers = _blockers(store, dag, run, task_id, map_index, now)
-    reasons = "; ".join(map(str, blockers))
+    last = max((row.map_index for row in target.instances()), default=-1)
+    if target.map_index < 0 <= last:
+        return f"{target.task_id} is mapped; say which of its instances: --map-index 0 to {last}"
+    blockers = target.blockers(now)
     kinds = {blocker.kind for blocker in blockers}
     advice = " with --force" if kinds & FINISHED else " with --ignore-dependencies" if kinds <= WAITING else ""
-    return f"{task_id} did not run in {run.run_id}: {reasons}" + (f"; it runs all the same{advice}" if advice else "")
+    reasons = "; ".join([*map(str, blockers), *([f"it runs all the same{advice}"] if advice else [])])
+    return f"{target.task_id} did not run in {target.run.run_id}: {reasons}"
