@@ -1,12 +1,14 @@
-"""The warehouse: DuckDB tables that keep one row per key, whatever arrives late, twice or out of order.
+"""The warehouse: tables that keep one row per key, whatever arrives late, twice or out of order.
 
 >>> con = connect()
 >>> _ = con.execute("CREATE TABLE daily (airport VARCHAR PRIMARY KEY, tmin DOUBLE, updated_at DATE)")
 >>> merge(con, "daily", [("JFK", 26.1, "2013-01-02")], key="airport", order_by="updated_at").inserted
 1
 
-`merge` loads, `plan` shows the SQL that it would run, `checks` holds the data checks, and `connect` opens a file. The
-recipe itself, to read from top to bottom, is in `etlkit.warehouse.recipe`.
+`merge` loads, `plan` shows the SQL that it would run, `checks` holds the data checks, and `connect` opens a file of
+DuckDB. In PostgreSQL it is the same call with another connection, `merge(psycopg.connect(...), "daily", ...)`, or with
+a hook, `merge(PostgresHook("warehouse"), "daily", ...)`. The recipe itself, to read from top to bottom, is in
+`etlkit.warehouse.recipe`; what differs between the databases is in `backend`.
 """
 
 from etlkit.warehouse import checks

@@ -75,14 +75,15 @@ def merge(
 ) -> MergeReport:
     """Merge new rows into a table so that it keeps one row per key, in one transaction.
 
-    `recipe` describes the four steps, the strategies, the swaps, and which row wins; `rows` says what `new_rows` can
-    be. `key` and `order_by` are a column or several; `order_by` says what is newer. `table` is a name, taken literally
-    ("daily", "schema.daily"), or its parts as a tuple. `on_statement` is called with each Statement before it runs;
-    what it raises stops the merge.
+    `con` is a connection to DuckDB, one of psycopg to PostgreSQL, or the hook of either. `recipe` describes the four
+    steps, the strategies, the swaps, and which row wins; `rows` says what `new_rows` can be. `key` and `order_by` are a
+    column or several; `order_by` says what is newer. `table` is a name, taken literally ("daily", "schema.daily"), or
+    its parts as a tuple. `on_statement` is called with each Statement before it runs; what it raises stops the merge.
 
     The merge is a transaction of its own: afterwards the table is the old one or the new one, whatever happens. On a
     connection with an open transaction it is refused, as DuckDB cannot undo a part of one. Other connections read the
-    old table meanwhile, and cannot write to it.
+    old table meanwhile, and cannot write to it: DuckDB refuses what they write, PostgreSQL lets them wait, two merges
+    too. There a DROP waits for those who read, for 30 seconds or as long as the connection's `lock_timeout` says.
 
     Raises SchemaMismatch (columns or values that do not fit), SourceError (new rows that cannot be read whole),
     CheckFailed (a check, a NULL in a key, a table that is not unique by its key) and MergeError (anything else, such as
