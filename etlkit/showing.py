@@ -12,8 +12,6 @@ import html
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 
-from etlkit.masking import masker
-
 
 def width(text: str) -> int:
     """How many columns a text takes: a letter of Chinese, Japanese or Korean takes two."""
@@ -63,4 +61,6 @@ def _row(tag: str, texts: Sequence[str], right: Collection[int]) -> str:
 
 
 def _escaped(text: str) -> str:
+    from etlkit.masking import masker  # what only aligns its lines need not load it
+
     return html.escape(masker.mask(text)).replace("\n", "<br>")

@@ -156,7 +156,7 @@ def _laid_out(dag: DAG, layers: Sequence[Sequence[str]], seconds: Iterable[str])
     labels = [label for *_, label in dag.graph.edges(data="label") if label]
     needed = max(widest(dag.task_dict), widest(seconds, TINY)) + 0.24
     label = widest(labels, SMALL)
-    widths = [max(min(needed, most), 0.8) for most in (needed, 1.4, 1.0)]
+    widths = [max(min(needed, most), 0.75) for most in (needed, 1.4, 1.0, 0.75)]
     tries = [Layout(columns, width, down, label) for width in widths for down in (False, True)]
     return next((layout for layout in tries if layout.size[0] <= WIDEST), min(tries, key=lambda it: it.size[0]))
 
@@ -230,7 +230,9 @@ def _box(axes: Axes, layout: Layout, task_id: str, second: str, fill: str, ink: 
 
 def _draw_edges(axes: Axes, dag: DAG, layers: Sequence[Sequence[str]], layout: Layout) -> None:
     depth = {task_id: i for i, layer in enumerate(layers) for task_id in layer}
-    labels = _Labels(axes)
+    x, y = layout.width / 2, BOX / 2
+    boxes = [Rect(at[0] - x, at[1] - y, at[0] + x, at[1] + y) for n, at in layout.places.items() if isinstance(n, str)]
+    labels = _Labels(axes, layout.size[0], boxes)
     for tail, head, label in dag.graph.edges(data="label"):
         curve = _curve(layout, [layout.places[node] for node in _path(depth, tail, head)])
         axes.add_patch(FancyArrowPatch(path=curve, arrowstyle="-|>", mutation_scale=10, color="#7d8790", lw=1.1))
@@ -264,10 +266,13 @@ class Rect(NamedTuple):
 
 
 class _Labels:
-    """Puts names of edges on their first curve, where they hide no other name; the text twin has them all."""
+    """Puts names of edges on their first curve, where they hide no box and no other name.
 
-    def __init__(self, axes: Axes) -> None:
-        self.axes, self.taken = axes, list[Rect]()
+    One for which there is no such place is left out; the text twin has them all.
+    """
+
+    def __init__(self, axes: Axes, width: float, taken: Iterable[Rect]) -> None:
+        self.axes, self.width, self.taken = axes, width, list(taken)
 
     def put(self, label: str, curve: Path) -> None:
         label = shortened(label, 1.9, SMALL)
@@ -275,6 +280,7 @@ class _Labels:
         start = [(float(x), float(y)) for x, y in np.asarray(curve.vertices)[:4]]
         for t in (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9):
             x, y = _bezier(start, t)
+            x = min(max(x, half), self.width - half)
             around = Rect(x - half, y - tall, x + half, y + tall)
             if not any(map(around.overlaps, self.taken)):
                 self.taken.append(around)

@@ -54,13 +54,13 @@ STATES: dict[str | None, Style] = {
     "success": Style(GREEN, "white", "✓"),
     "failed": Style(RED, "white", "✗"),
     "upstream_failed": Style(ORANGE, INK, "▲"),
-    "skipped": Style("#F3D3E4", INK, "–"),
+    "skipped": Style("#E3A7C8", INK, "–"),
     "up_for_retry": Style(YELLOW, INK, "↻"),
     "up_for_reschedule": Style(YELLOW, INK, "○"),
     "running": Style(SKY, INK, "▶"),
-    "queued": Style("#B8C0C8", INK, "●"),
-    "scheduled": Style("#E4E8EB", INK, "◌"),
-    "removed": Style("#E4E8EB", SOFT, "∅"),
+    "queued": Style("#8E9AA4", INK, "●"),
+    "scheduled": Style("#D9DFE4", INK, "◌"),
+    "removed": Style("#D9DFE4", SOFT, "∅"),
     None: Style("white", SOFT, "·"),
 }
 """One look for each state, in every picture and every text twin."""
@@ -111,7 +111,8 @@ class Picture(Figure):
     """A figure with its text twin; `size` is width and height in inches."""
 
     def __init__(self, size: tuple[float, float], words: str) -> None:
-        super().__init__(figsize=size, facecolor="white", layout="constrained")
+        whole = [(round(96 * inches) + 0.01) / 96 for inches in size]  # pixels
+        super().__init__(figsize=(whole[0], whole[1]), facecolor="white", layout="constrained")
         self.words = words
 
     def __str__(self) -> str:
@@ -196,21 +197,28 @@ def _instead(sign: str) -> str:
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float = NORMAL, weight: str = "normal") -> float:
-    """Inches that a text takes, written in `size` points."""
+    """Inches that a text takes, written in `size` points; a little more, as pixels round its letters."""
     font = FontProperties(family=list(fonts()), size=size, weight=weight)
-    return float(text_to_path.get_text_width_height_descent(spelled(text), font, ismath=False)[0]) / 72
+    return float(text_to_path.get_text_width_height_descent(spelled(text), font, ismath=False)[0]) / 70
 
 
 @lru_cache(maxsize=4096)
 def shortened(text: str, inches: float, size: float = NORMAL, weight: str = "normal") -> str:
     """A text that is no wider than `inches`: what is too long loses letters before its middle, and gets an ellipsis."""
-    text, kept = spelled(text), len(text)
-    whole = text
-    while text_width(text, size, weight) > inches and kept > 2:
-        kept -= 1
-        head = kept // 2
-        text = f"{whole[:head]}…{whole[len(whole) - (kept - head) :]}"
-    return text
+    text = spelled(text)
+    if len(text) < 4 or text_width(text, size, weight) <= inches + 0.01:
+        return text
+    fewest, most = 2, len(text)
+    while most - fewest > 1:
+        kept = (fewest + most) // 2
+        fits = text_width(_with_ellipsis(text, kept), size, weight) <= inches
+        fewest, most = (kept, most) if fits else (fewest, kept)
+    return _with_ellipsis(text, fewest)
+
+
+def _with_ellipsis(text: str, kept: int) -> str:
+    """The first and the last letters of a text, so many together."""
+    return f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
 
 
 def widest(texts: Iterable[str], size: float = NORMAL, at_most: float = 1.9) -> float:

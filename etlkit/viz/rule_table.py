@@ -19,6 +19,7 @@ from etlkit.viz.looks import (
     SKY,
     SMALL,
     SOFT,
+    STATES,
     TITLE,
     WIDEST,
     Key,
@@ -48,7 +49,7 @@ CASES: tuple[tuple[str, ...], ...] = (
 VERDICTS = {
     Verdict.RUN: Style(SKY, INK, "▶"),
     Verdict.WAIT: Style("white", SOFT, "…"),
-    Verdict.SKIP: Style("#F3D3E4", INK, "–"),
+    Verdict.SKIP: STATES["skipped"],
     Verdict.UPSTREAM_FAILED: Style(ORANGE, INK, "▲"),
 }
 """How an answer looks; its word stands in the cell too."""

@@ -104,13 +104,14 @@ class _Grid:
 
     def drawn(self, title: str) -> Picture:
         width = max(self.left + self.side * len(self.bands[0]) + MARGIN, 4.5)
-        key = Key(self.entries, width - 2 * MARGIN)
+        key_left = MARGIN if self.left > 2 else self.left
+        key = Key(self.entries, width - key_left - MARGIN)
         top = TITLE if title else MARGIN
         height = top + self.band_height * len(self.bands) + 0.1 + key.height + 0.1
         picture, axes = sheet(width, height, self.words, title)
         for number, runs in enumerate(self.bands):
             self.band(axes, runs, height - top - number * self.band_height - 0.22)
-        key.draw(axes, MARGIN if self.left > 2 else self.left, 0.1 + key.height)
+        key.draw(axes, key_left, 0.1 + key.height)
         return picture
 
     def band(self, axes: Axes, runs: Sequence[str], top: float) -> None:

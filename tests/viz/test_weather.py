@@ -1,16 +1,8 @@
 """The weather."""
 
-from datetime import date
-
 from etlkit import viz
 from tests.viz.drawn import texts
-
-DAYS = [
-    ("JFK", date(2013, 1, 2), 28.0, 21.9, 34.0),
-    ("EWR", date(2013, 1, 1), 36.0, 28.0, 41.0),
-    ("JFK", date(2013, 1, 1), 37.0, 26.1, 39.9),
-    ("EWR", date(2013, 1, 2), 29.0, 24.1, 34.0),
-]
+from tests.viz.samples import DAYS
 
 
 def test_temperatures_draws_a_panel_for_each_airport_and_marks_the_extremes():
