@@ -263,6 +263,27 @@ def test_clear_refuses_an_expression_that_finds_nothing(two_runs):
     assert "'[' is not a regular expression" in two_runs.refused("tasks", "clear", "p", "-t", "[")
 
 
+def test_what_was_cleared_runs_when_a_scheduler_does(etlkit):
+    etlkit.dag_file(
+        "a.py",
+        """
+        from etlkit import DAG, task
+
+        with DAG("a", is_paused_upon_creation=False):
+            @task
+            def say(ti):
+                print("try", ti.try_number)
+            say()
+        """,
+    )
+    etlkit.json("tasks", "run", "a", "say", DAY)
+    etlkit("tasks", "clear", "a", "-y")
+    assert etlkit("dags", "state", "a", DAY).stdout == "queued\n"
+    assert etlkit("scheduler", "--num-runs", 1).exit_code == 0
+    assert etlkit("dags", "state", "a", DAY).stdout == "success\n"
+    assert etlkit("logs", "show", "a", "say", DAY).stdout == "try 2\n"
+
+
 # --- looking ----------------------------------------------------------------------------------------------------------
 
 

@@ -387,3 +387,11 @@ def test_a_folder_that_may_not_be_read_is_an_error(folder):
     assert [(error.path, error.reason) for error in DagFolder(folder).errors] == [
         (str(secret), "cannot be read: Permission denied")
     ]
+
+
+def test_what_each_file_has_is_reported_with_the_time_it_took(folder):
+    write(folder / "a.py", one_dag("a"))
+    write(folder / "broken.py", "dag = 1 / 0")
+    found = {Path(file.path).name: file for file in DagFolder(folder).report()}
+    assert {name: file.dag_ids for name, file in found.items()} == {"a.py": ["a"], "broken.py": []}
+    assert all(0 < file.seconds < 60 for file in found.values())

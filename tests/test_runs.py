@@ -1,6 +1,7 @@
 """Manual runs: which date they are about, or none, and what they are called."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -8,7 +9,7 @@ from etlkit import xcom
 from etlkit.dag import DAG
 from etlkit.errors import DagError
 from etlkit.operators.python import PythonOperator
-from etlkit.runs import trigger_run
+from etlkit.runs import runs_on, trigger_run
 from etlkit.timetables import CronTriggerTimetable
 from tests.engine import START, Do, World, at, make_dag
 
@@ -104,3 +105,32 @@ def test_a_manual_run_cannot_be_called_like_one_of_another_type(world, run_id, m
         world.trigger(run_id=run_id)
     assert world.runs() == []
     assert trigger_run(world.store, world.dags["d"], now=MORNING, run_id="manual__x").run_id == "manual__x"
+
+
+# --- which run is meant -----------------------------------------------------------------------------------------------
+
+
+def test_a_day_is_that_of_the_zone_however_long_it_is():
+    zone, dag = ZoneInfo("America/New_York"), make_dag(edges="t", schedule=None)
+    world = World(dag, now=datetime(2013, 12, 1, tzinfo=UTC))
+    day = datetime(2013, 11, 3, tzinfo=zone)  # a day of 25 hours
+    moments = [day.astimezone(UTC) + timedelta(hours=hours) for hours in (-1, 1, 24, 25)]
+    for moment in moments:
+        trigger_run(world.store, dag, now=world.clock.now(), logical_date=moment)
+
+    def found(moment):
+        return [run.logical_date for run in runs_on(world.store, dag.dag_id, moment.astimezone(UTC), zone)]
+
+    assert found(day) == moments[1:3]
+    assert found(moments[2]) == [moments[2]]
+    assert found(day.replace(hour=5)) == [], "not a day"
+
+
+def test_the_newest_runs_come_oldest_first():
+    dag = make_dag(edges="t", schedule=None)
+    world = World(dag, now=MORNING)
+    for day in (1, 2, 3):
+        trigger_run(world.store, dag, now=MORNING, logical_date=at(day))
+    assert [run.logical_date for run in world.store.runs(last=2)] == [at(2), at(3)]
+    assert [run.logical_date for run in world.store.runs(dates=(at(2), at(3)))] == [at(2)]
+    assert [run.logical_date for run in world.store.runs("other", last=2)] == []
