@@ -28,6 +28,23 @@ def boolean(text: str) -> bool:
     return configparser.ConfigParser.BOOLEAN_STATES[text.strip().lower()]
 
 
+def positive_number(text: str) -> int:
+    """A whole number from 1 on."""
+    if int(text) < 1:
+        raise ConfigError(f"{text} is less than 1")
+    return int(text)
+
+
+EXECUTORS = ("SequentialExecutor",)
+
+
+def executor(text: str) -> str:
+    """The name of an executor."""
+    if text not in EXECUTORS:
+        raise ConfigError(f"there is no executor {text!r}{nearest(text, EXECUTORS)}; there is {', '.join(EXECUTORS)}")
+    return text
+
+
 class Option(NamedTuple):
     """One setting: its default as text (with `{home}` for ETLKIT_HOME), how text becomes a value, and its meaning."""
 
@@ -41,18 +58,25 @@ OPTIONS: Mapping[tuple[str, str], Option] = {
     ("core", "dag_discovery_safe_mode"): Option("True", boolean, "whether files without the word `dag` are left alone"),
     ("core", "dagbag_import_timeout"): Option("30.0", float, "seconds that a DAG file may take to load; 0: no limit"),
     ("core", "warehouse"): Option("{home}/warehouse.duckdb", Path, "the DuckDB file that tasks find in their context"),
-    ("core", "executor"): Option("SequentialExecutor", str, "what runs the tasks"),
-    ("core", "parallelism"): Option("32", int, "how many task instances may run at once, over all DAGs"),
-    ("core", "max_active_tasks_per_dag"): Option("16", int, "the same for one run of a DAG that does not say"),
-    ("core", "max_active_runs_per_dag"): Option("16", int, "how many runs of one DAG may be active at once"),
+    ("core", "executor"): Option("SequentialExecutor", executor, "what runs the tasks"),
+    ("core", "parallelism"): Option("32", positive_number, "how many task instances may run at once, over all DAGs"),
+    ("core", "max_active_tasks_per_dag"): Option(
+        "16", positive_number, "the same for one run of a DAG that does not say"
+    ),
+    ("core", "max_active_runs_per_dag"): Option(
+        "16", positive_number, "how many runs of one DAG may be active at once"
+    ),
     ("core", "default_task_retries"): Option("0", int, "retries of a task that does not say"),
     ("core", "default_task_retry_delay"): Option("300", float, "seconds between a failure and the next try"),
+    ("core", "max_map_length"): Option(
+        "1024", positive_number, "how many items a result may have that tasks are mapped over"
+    ),
     ("core", "dags_are_paused_at_creation"): Option("True", boolean, "whether a DAG starts out paused"),
     ("core", "fernet_key"): Option(
         "", str, "the key that encrypts Variables and Connections, or `new,old`; empty: ETLKIT_HOME/fernet.key"
     ),
     ("core", "sensitive_var_conn_names"): Option("", str, "more parts of names whose values are hidden, by commas"),
-    ("core", "xcom_max_bytes"): Option("49344", int, "the largest XCom value, in bytes of JSON"),
+    ("core", "xcom_max_bytes"): Option("49344", positive_number, "the largest XCom value, in bytes of JSON"),
     ("api", "base_url"): Option("", str, "where people reach the web server; links in messages begin with it"),
     ("dag_processor", "refresh_interval"): Option("1.0", float, "seconds between two looks at the DAG folder"),
     ("database", "sql_alchemy_conn"): Option("sqlite:///{home}/etlkit.db", str, "the metadata database"),
@@ -89,9 +113,11 @@ class Config:
         option = OPTIONS[section, key]
         try:
             return option.parse(text)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: [{section}] {key}: {error}") from None
         except (ValueError, KeyError):
             raise ConfigError(
-                f"{source}: [{section}] {key} = {text!r} is not a valid {option.parse.__name__}"
+                f"{source}: [{section}] {key} = {text!r} is not a valid {option.parse.__name__.replace('_', ' ')}"
             ) from None
 
     def raw(self, section: str, key: str) -> tuple[str, str]:

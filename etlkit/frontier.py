@@ -194,8 +194,8 @@ class TaskIndex:
         a leaf, as in Airflow.
         """
         ignored = [task.is_teardown and not task.on_failure_fail_dagrun for task in self.tasks]
-        leaves = [i for i, below in enumerate(self.downstream) if not ignored[i] and all(ignored[k] for k in below)]
-        return leaves or [i for i, below in enumerate(self.downstream) if not below]
+        leaves = [i for i, below in enumerate(self.edges) if not ignored[i] and all(ignored[k] for k in below)]
+        return leaves or [i for i, below in enumerate(self.edges) if not below]
 
     def _note_sources_of_groups(self) -> None:
         """All tasks of a mapped group wait for what it is mapped over, and not only the first of them."""

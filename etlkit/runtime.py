@@ -36,6 +36,7 @@ from etlkit import xcom
 from etlkit.asset_context import AssetReader, InletEvents, OutletEvents, new_events
 from etlkit.asset_events import Source, record_events
 from etlkit.clock import Clock
+from etlkit.config import conf
 from etlkit.connections import Connections, learn_secrets
 from etlkit.dag import DAG, BaseOperator, Callback, XComArg, current_context
 from etlkit.errors import (
@@ -361,9 +362,8 @@ def packed(task: BaseOperator, outcome: Outcome) -> tuple[Outcome, dict[str, str
 def xcoms_of(task: BaseOperator, outcome: Outcome) -> dict[str, str]:
     """The XComs an outcome leaves behind, as JSON by key."""
     values: dict[str, Any] = {}
-    if task.mapped_over and task.expansion is None and outcome.state == SUCCESS and not is_mappable(outcome.value):
-        kind = type(outcome.value).__name__
-        raise XComError(f"another task is mapped over {task.task_id!r}, so it must return a list or dict, not {kind}")
+    if task.mapped_over and task.expansion is None and outcome.state == SUCCESS:
+        check_mappable(task, outcome.value)
     if outcome.record is not None:
         values["skipmixin_key"] = outcome.record
     if outcome.value is not None and task.do_xcom_push:
@@ -376,6 +376,19 @@ def xcoms_of(task: BaseOperator, outcome: Outcome) -> dict[str, str]:
             values.update(outcome.value)
         values["return_value"] = outcome.value
     return {key: xcom.dumps(value) for key, value in values.items()}
+
+
+def check_mappable(task: BaseOperator, value: Any) -> None:
+    """XComError unless other tasks can be mapped over the result `value`: a list or dict that is not too long."""
+    if not is_mappable(value):
+        kind = type(value).__name__
+        raise XComError(f"another task is mapped over {task.task_id!r}, so it must return a list or dict, not {kind}")
+    most = conf.get("core", "max_map_length")
+    if len(value) > most:
+        raise XComError(
+            f"another task is mapped over {task.task_id!r}, which returned {len(value)} items; "
+            f"[core] max_map_length is {most}: hand on larger items, or raise it"
+        )
 
 
 def run_callbacks(callbacks: Sequence[Callback], context: Mapping[str, Any]) -> None:
