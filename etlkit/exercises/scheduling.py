@@ -538,7 +538,7 @@ def see_trigger() -> Seen:
     with Lab(start="2013-01-05 09:30") as lab:
         lab.add(one_task(start_date=FIRST)).trigger()
         run = lab.store.runs()[-1]
-        return Seen(f"{run.data_interval_start:%d}", intervals_run(lab))
+        return Seen(f"{run.data_interval_start:%d}", f"{run.run_type}: {intervals_run(lab).splitlines()[-1]}")
 
 
 def see_clock_change() -> Seen:
