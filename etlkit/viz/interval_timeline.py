@@ -152,7 +152,7 @@ class _Timeline:
         """What stands beside a run: why it exists, how late it was made, and its length where lengths differ."""
         parts = [span.kind]
         parts += [f"{lasted(span.late)} late"] if span.late else []
-        parts += [lasted(span.length)] if span.length is not None and self.uneven else []
+        parts += [as_long_as(span.length)] if span.length is not None and self.uneven else []
         return ", ".join(parts)
 
     @property
@@ -255,12 +255,22 @@ class _Timeline:
 
     def row_in_words(self, label: str, span: Span) -> tuple[str, str, str, str]:
         interval = f"{self.text(span.start)} to {self.text(span.end)}" if span.start and span.end else "none"
-        length = lasted(span.length) if span.length is not None else ""
+        length = as_long_as(span.length) if span.length is not None else ""
         if span.state is None:
             return label, interval, length, f"due {self.text(span.due)}"
         happened = f"ran {self.text(span.ran)}" if span.ran else f"due {self.text(span.due)}"
         late = f", {lasted(span.late)} late" if span.late else ""
         return label, interval, length, f"{happened}  {signed(span.state)}  {span.kind}{late}"
+
+
+def as_long_as(length: timedelta) -> str:
+    """How long an interval is: in hours if it is about a day, as on the day that the clock changes.
+
+    >>> as_long_as(timedelta(hours=25)), as_long_as(timedelta(days=1)), as_long_as(timedelta(days=31))
+    ('25 h', '1 d', '31 d')
+    """
+    odd_day = timedelta(days=1) < length < timedelta(days=2)
+    return f"{length / timedelta(hours=1):g} h" if odd_day else lasted(length)
 
 
 def clock_changes(start: datetime, end: datetime, zone: tzinfo) -> Iterable[tuple[datetime, timedelta]]:

@@ -140,7 +140,7 @@ class _Gantt:
         ran = [bar.end - bar.start for bar in bars if bar.start and bar.end]
         if ran:
             number = f" ×{len(ran)}" if len(ran) > 1 else ""
-            write(axes, self.scale.right + 0.12, y, lasted(sum(ran[1:], ran[0])) + number, SMALL, SOFT)
+            write(axes, self.scale.right + 0.2, y, lasted(sum(ran[1:], ran[0])) + number, SMALL, SOFT)
 
     def bar(self, axes: Axes, bar: Attempt, y: float) -> None:
         """A thin line while it waits for a slot, a thicker one while it is queued, a bar while it runs."""
