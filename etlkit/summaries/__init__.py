@@ -24,7 +24,7 @@ coldest  1 row (new)
     with DAG("elt", schedule="@daily", start_date=...):
         summary_tasks("summaries.yaml")
 
-Each table is built beside the old one, checked, and put into its place, in one transaction. Whatever fails before the
+The warehouse is DuckDB or PostgreSQL. Each table is built beside the old one, checked, and put into its place, in one transaction. Whatever fails before the
 end is an error, and leaves yesterday's table.
 """
 

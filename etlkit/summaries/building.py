@@ -15,13 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from etlkit.errors import EtlkitError, SummaryError, WarehouseError, nearest
-from etlkit.summaries.catalog import Catalog
+from etlkit.errors import EtlkitError, SummaryError, nearest
+from etlkit.summaries.catalog import CATALOGS, Catalog
 from etlkit.summaries.config import Config, Summary, read_config
 from etlkit.summaries.order import Name, in_order, inputs, split, without_end
-from etlkit.warehouse.backend import backend
+from etlkit.warehouse.backend import Backend, backend
 from etlkit.warehouse.checks import Check, not_null, unique
-from etlkit.warehouse.duck import DuckDB
 from etlkit.warehouse.sql import Script, Statement, literal, quoted
 
 Listener = Callable[[Statement], object]
@@ -107,9 +106,7 @@ def build_summary(con: Any, config: Config, name: str, *, on_statement: Listener
 @contextmanager
 def _catalog(con: Any) -> Iterator[Catalog]:
     with backend(con) as database, database.own_transaction("a summary"):
-        if not isinstance(database, DuckDB):
-            raise WarehouseError("summaries are built in DuckDB; pass a DuckDB connection, as of connect(path)")
-        yield Catalog(database)
+        yield CATALOGS[database.name](database)
 
 
 # --- what is refused before anything is built -------------------------------------------------------------------------
@@ -128,6 +125,8 @@ def refuse_unfit(
     _refuse_hidden(catalog, summary, {catalog.resolved(name) for name in read}, by_name)
     if catalog.kind(summary.name) == "VIEW":
         raise summary.refused("there is a view of this name; drop it, or give the summary another name")
+    for what in catalog.dependents(summary.name):
+        raise summary.refused(f"the table of this name cannot give way while {what} depends on it; drop that first")
     for what in catalog.losses(summary.name):
         raise summary.refused(
             f"the table of this name has a {what}, so it was not built as a summary, and that would be lost; "
@@ -173,7 +172,7 @@ def _build(catalog: Catalog, summary: Summary, on_statement: Listener | None) ->
     return SummaryReport(summary.name, counts.get("before"), counts["rows"], script)
 
 
-def _failed(database: DuckDB, summary: Summary, statement: Statement, error: Exception) -> SummaryError:
+def _failed(database: Backend, summary: Summary, statement: Statement, error: Exception) -> SummaryError:
     reason = (str(error) or type(error).__name__).splitlines()[0] + database.hint(error)
     message = f"summary {summary.name!r} failed at {statement.step!r}, and its table is as it was: {reason}"
     return SummaryError(message, summary=summary.name, step=statement.step, sql=statement.sql)
@@ -182,7 +181,7 @@ def _failed(database: DuckDB, summary: Summary, statement: Statement, error: Exc
 def _statements(catalog: Catalog, summary: Summary) -> Iterator[Statement]:
     """All statements that build one summary, from BEGIN to COMMIT."""
     table, exists = catalog.table(summary.name), catalog.kind(summary.name) is not None
-    yield Statement("begin", "BEGIN TRANSACTION")
+    yield from catalog.database.begin()
     if exists:
         yield catalog.database.lock(table)
         yield Statement("count", f"SELECT count(*) FROM {table.sql}", counts="before")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from etlkit.errors import SummaryError
 from etlkit.summaries.order import Name, functions_called, resolved, split, tables_read, view_query
-from etlkit.warehouse.duck import DuckDB
+from etlkit.warehouse import postgres_catalog
+from etlkit.warehouse.backend import Backend
 from etlkit.warehouse.rows import FILE
 from etlkit.warehouse.sql import Table
 
@@ -16,9 +17,17 @@ SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog"})
 
 
 class Catalog:
-    """The tables and views that a warehouse has when it is first asked; names are compared without regard to case."""
+    """The tables and views that a warehouse has when it is first asked; names are compared without regard to case.
 
-    def __init__(self, database: DuckDB) -> None:
+    The queries are DuckDB's; another database has other ones.
+    """
+
+    TABLES: ClassVar[str] = "SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables"
+    VIEWS: ClassVar[str] = "SELECT schema_name, view_name, sql FROM duckdb_views() WHERE NOT internal"
+    MACROS: ClassVar[str] = """SELECT function_name, function_type, macro_definition FROM duckdb_functions()
+        WHERE NOT internal AND macro_definition IS NOT NULL"""
+
+    def __init__(self, database: Backend) -> None:
         self.database = database
         self.name, self.schema = self._all("SELECT current_database(), current_schema()")[0]
 
@@ -29,8 +38,7 @@ class Catalog:
     @cached_property
     def kinds(self) -> Mapping[Name, str]:
         """Each table and view that is there, by (database, schema, name): "BASE TABLE", "VIEW" or "LOCAL TEMPORARY"."""
-        found = self._all("SELECT table_catalog, table_schema, table_name, table_type FROM information_schema.tables")
-        return {tuple(part.lower() for part in name): kind for *name, kind in found}
+        return {tuple(part.lower() for part in name): kind for *name, kind in self._all(self.TABLES)}
 
     def kind(self, summary: str) -> str | None:
         """What is there under the name of a summary."""
@@ -72,13 +80,9 @@ class Catalog:
     def _definitions(self) -> dict[Name, list[tuple[str, str]]]:
         """The queries of views and macros, each with the schema in which it looks for tables."""
         found: dict[Name, list[tuple[str, str]]] = {}
-        for schema, name, sql in self._all("SELECT schema_name, view_name, sql FROM duckdb_views() WHERE NOT internal"):
+        for schema, name, sql in self._all(self.VIEWS):
             found.setdefault(resolved((schema, name)), []).append((schema, view_query(sql)))
-        macros = self._all(
-            "SELECT function_name, function_type, macro_definition FROM duckdb_functions()"
-            " WHERE NOT internal AND macro_definition IS NOT NULL"
-        )
-        for name, kind, definition in macros:
+        for name, kind, definition in self._all(self.MACROS):
             query = definition if kind == "table_macro" else f"SELECT {definition}"
             found.setdefault(self.resolved((f"{name}()",)), []).append((self.schema, query))
         return found
@@ -92,6 +96,10 @@ class Catalog:
             what for (what,) in [*constraints, *self._all(f"SELECT 'trigger' FROM duckdb_triggers() {where}", *name)]
         ]
 
+    def dependents(self, summary: str) -> list[str]:
+        """What stands in the way of dropping a table."""
+        return []
+
     def table(self, summary: str) -> Table:
         """The table of a summary, whether it is there or not."""
         if self.kind(summary):
@@ -102,4 +110,35 @@ class Catalog:
         return (self.name.lower(), *self.resolved(name))
 
     def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        return self.database.con.execute(sql, values).fetchall()
+        return self.database.con.execute(sql, values or None).fetchall()
+
+
+class PostgresCatalog(Catalog):
+    """The same of PostgreSQL, where a view holds on to the very table that it was made of."""
+
+    TABLES = """SELECT CASE WHEN relpersistence = 't' THEN 'temp' ELSE current_database() END,
+        CASE WHEN relpersistence = 't' THEN current_schema() ELSE nspname END,
+        relname, CASE WHEN relkind IN ('v', 'm') THEN 'VIEW' ELSE 'BASE TABLE' END
+        FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace WHERE relkind IN ('r', 'p', 'f', 'v', 'm')"""
+    VIEWS = """SELECT nspname, relname, 'CREATE VIEW v AS ' || pg_get_viewdef(c.oid)
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace
+        WHERE relkind IN ('v', 'm') AND nspname NOT IN ('pg_catalog', 'information_schema')"""
+    MACROS = """SELECT proname, 'table_macro', prosrc FROM pg_proc JOIN pg_language AS l ON l.oid = prolang
+        WHERE lanname = 'sql' AND prosrc <> '' AND pronamespace <> 'pg_catalog'::regnamespace"""
+    CONSTRAINTS = """SELECT CASE contype WHEN 'p' THEN 'PRIMARY KEY' WHEN 'f' THEN 'FOREIGN KEY' WHEN 'c' THEN 'CHECK'
+        WHEN 'u' THEN 'UNIQUE' ELSE 'EXCLUDE' END || ' constraint'
+        FROM pg_constraint WHERE conrelid = %s::regclass AND contype IN ('p', 'f', 'c', 'u', 'x')"""
+
+    def losses(self, summary: str) -> list[str]:
+        return self._of(self.CONSTRAINTS, summary)
+
+    def dependents(self, summary: str) -> list[str]:
+        return self._of(postgres_catalog.LOST, summary)
+
+    def _of(self, query: str, summary: str) -> list[str]:
+        if not self.kind(summary):
+            return []
+        return [what for (what,) in self._all(query, self.table(summary).definition)]
+
+
+CATALOGS = {"DuckDB": Catalog, "PostgreSQL": PostgresCatalog}

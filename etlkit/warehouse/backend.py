@@ -41,6 +41,7 @@ def backend(con: Any) -> Iterator[Backend]:
 class Backend(ABC):
     """A connection to a warehouse, and the questions that a merge asks it."""
 
+    name: ClassVar[str]
     Error: ClassVar[type[Exception]]  #: the root of the driver's errors
     row_id: ClassVar[str]  #: the pseudo-column that tells two equal rows apart
     cast: ClassVar[str] = "CAST"  #: converts a value; what cannot be converted is NULL or an error

@@ -26,6 +26,7 @@ NAME = rf"{IDENTIFIER}(?:\.{IDENTIFIER})*"
 class DuckDB(Backend):
     """A DuckDB connection, and the questions that a merge asks it."""
 
+    name = "DuckDB"
     Error = duckdb.Error
     row_id = "rowid"
     cast = "TRY_CAST"

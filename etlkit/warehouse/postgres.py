@@ -44,6 +44,7 @@ BAD_VALUES = ("22", "0A", "23514")  # errors of data, values that a type does no
 class Postgres(Backend):
     """A psycopg connection to PostgreSQL, and the questions that a merge asks it."""
 
+    name = "PostgreSQL"
     Error = psycopg.Error
     row_id = "ctid"
 

@@ -12,7 +12,6 @@ from etlkit.connections import Connection
 from etlkit.errors import MergeError, WarehouseError
 from etlkit.hooks import DuckDBHook, PostgresHook, SqliteHook
 from etlkit.masking import masker
-from etlkit.summaries import Summary, build_summaries
 from etlkit.warehouse import check, checks, merge, plan
 from tests.servers import postgres
 from tests.warehouses import only_postgres
@@ -87,11 +86,6 @@ def test_a_read_only_database(engine, con):
     other = postgres().connect(engine.database, autocommit=True, options="-c default_transaction_read_only=on")
     assert "is read-only" in refused(other)
     other.close()
-
-
-def test_summaries_are_built_in_duckdb(con):
-    with pytest.raises(WarehouseError, match="summaries are built in DuckDB"):
-        build_summaries(con, [Summary("daily", "SELECT 1 AS one")])
 
 
 # -- other connections -------------------------------------------------------------------------------------------
