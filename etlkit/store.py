@@ -775,8 +775,11 @@ class Store:
         )
 
     def repeat_lost_attempt(self, task: TaskRow, now: datetime) -> None:
-        """Make a task instance whose process died ready again; one more try than planned, so no retry is used up."""
-        if task.state == RUNNING:
+        """Make a task instance whose process died ready again; one more try than planned, so no retry is used up.
+
+        A sensor that had given its slot back before goes on with the same try: what it waits for has not changed.
+        """
+        if task.state == RUNNING and task.rescheduled_since is None:
             self.run_sql(
                 "UPDATE task_instance SET end_date = :now, error = :error WHERE id = :id",
                 {"id": task.id, "now": now, "error": LOST},
@@ -785,9 +788,8 @@ class Store:
         self.run_sql(
             """UPDATE task_instance
                SET state = 'scheduled', token = NULL, end_date = NULL, error = NULL,
-                   rescheduled_since = CASE state WHEN 'running' THEN NULL ELSE rescheduled_since END,
                    lost_attempts = lost_attempts + CASE state WHEN 'running' THEN 1 ELSE 0 END,
-                   max_tries = max_tries + CASE state WHEN 'running' THEN 1 ELSE 0 END
+                   max_tries = max_tries + CASE WHEN state = 'running' AND rescheduled_since IS NULL THEN 1 ELSE 0 END
                WHERE id = :id AND state IN ('queued', 'running')""",
             {"id": task.id},
         )

@@ -77,11 +77,23 @@ AND NOT EXISTS (SELECT 1 FROM dag_run WHERE dag_run.backfill_id = backfill.id
                 AND (state IN ('queued', 'running') OR end_date >= :before))
 """
 
+OLD_EVENTS = """
+timestamp < :before AND (:dag_id = '' OR source_dag_id = :dag_id)
+AND id < (SELECT MAX(id) FROM asset_event)
+AND NOT EXISTS (SELECT 1 FROM dag_schedule_asset_reference r
+                WHERE r.asset_id = asset_event.asset_id AND r.last_event_id < asset_event.id)
+AND NOT EXISTS (SELECT 1 FROM dagrun_asset_event d JOIN dag_run r ON r.id = d.dag_run_id
+                WHERE d.event_id = asset_event.id AND (r.end_date IS NULL OR r.end_date >= :before))
+"""
+"""Events of assets that no DAG waits to run for, and no younger run is about. The newest stays: SQLite would give its
+number to the next one."""
+
 OF_A_RUN: Mapping[str, str] = {
     "xcom": "dag_run_id = :id",
     "task_instance_history": "task_instance_id IN (SELECT id FROM task_instance WHERE dag_run_id = :id)",
     "task_instance": "dag_run_id = :id",
     "decision": "dag_id = :dag_id AND run_id = :run_id",
+    "dagrun_asset_event": "dag_run_id = :id",
     "dag_run": "id = :id",
 }
 """Where the rows of one run are, in the order in which they can be deleted."""
@@ -94,7 +106,8 @@ def clean(
 
     Returns how many rows of each table, and logs, were deleted; or would be, in a `dry_run`. The newest scheduled run
     of each DAG stays, however old: the schedule goes on from it. So do the runs of a backfill that is not complete. It
-    is done in batches, so that a scheduler has its turn meanwhile; what was interrupted can be repeated.
+    is done in batches, so that a scheduler has its turn meanwhile; what was interrupted can be repeated. Old events of
+    assets go with the runs that they started; those that are waited for stay.
     """
     values = {"before": before, "dag_id": dag_id}
     with store.transaction():
@@ -104,6 +117,8 @@ def clean(
         for run in runs if logs is not None else ():
             removed["logs"] += logs.delete_run(run["dag_id"], run["run_id"], dry_run=dry_run)  # type: ignore[union-attr]
         last = runs[-1]["id"]
+    with store.transaction():
+        removed["asset_event"] += _remove(store, "asset_event", OLD_EVENTS, [values], dry_run)
     return removed
 
 
@@ -133,6 +148,7 @@ def delete_dag(store: Store, dag_id: str, *, logs: LogStore | None = None) -> Co
         for table in reversed(models.metadata.sorted_tables):
             if "dag_id" in table.c:
                 removed[table.name] += _remove(store, table.name, "dag_id = :dag_id", [{"dag_id": dag_id}], False)
+        store.run_sql("DELETE FROM asset_dag_run_queue WHERE target_dag_id = :dag_id", {"dag_id": dag_id})
         store.touched()
     for run in runs if logs is not None else ():
         removed["logs"] += logs.delete_run(dag_id, run.run_id)  # type: ignore[union-attr]

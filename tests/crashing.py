@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from etlkit.backfill import create_backfill, plan_backfill
@@ -247,18 +248,23 @@ def was_killed(work, *args, kill_at: int | None = None) -> bool:
 
 
 def kill_everywhere(scenario: str, folder: Path, step: int, twice: bool) -> int:
-    """Kill a life at each step-th statement, until one ends by itself; how many were killed."""
+    """Kill a life of a scenario at each step-th statement, until one ends by itself; how many were killed."""
+    return kill_each(partial(live, scenario), partial(live_and_check, scenario), folder, step, twice)
+
+
+def kill_each(live, live_and_check, folder: Path, step: int, twice: bool = False) -> int:
+    """The same of any lives."""
     killed = 0
     for statement in range(1, 10**6, step):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        if not was_killed(live, scenario, folder, kill_at=statement):
+        if not was_killed(live, folder, kill_at=statement):
             break
         killed += 1
         lives = 1
         if twice:
-            lives += was_killed(live, scenario, folder, lives, kill_at=statement // 2 + 1)
-        assert not was_killed(live_and_check, scenario, folder, lives), f"killed at {statement}"
+            lives += was_killed(live, folder, lives, kill_at=statement // 2 + 1)
+        assert not was_killed(live_and_check, folder, lives), f"killed at {statement}"
     return killed
 
 

@@ -37,6 +37,13 @@ def test_killed_at_any_statement_the_next_life_completes_everything(scenario, mo
     assert killed >= STATEMENTS // step - 2
 
 
+def test_killed_at_any_statement_assets_and_tasks_start_each_run_once(tmp_path):
+    command = [sys.executable, "-m", "tests.crashing_assets", tmp_path, "13"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPT.parent.parent, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) >= 20
+
+
 @pytest.mark.parametrize("lines", [[1, 4], [6, 2, 3]])
 def test_killed_from_outside_while_it_loads_into_duckdb(lines, tmp_path):
     ends = []

@@ -63,6 +63,7 @@ def test_old_runs_go_with_everything_of_theirs(world, logs):
     assert removed.pop("decision") == before["decision"] * 2 / 5
     assert removed == {
         "dag_run": 4, "task_instance": 8, "task_instance_history": 4, "xcom": 4, "logs": 8, "backfill": 0,
+        "asset_event": 0, "dagrun_asset_event": 0,
     }  # fmt: skip
     after = rows(world.store)
     assert {table: before[table] - after[table] for table in removed.keys() & after.keys()} == {
@@ -124,7 +125,7 @@ def test_it_works_in_batches(world, monkeypatch):
     begun, transaction = [], world.store.transaction
     monkeypatch.setattr(world.store, "transaction", lambda: begun.append(1) or transaction())
     assert clean(world.store, at(1, month=6))["dag_run"] == 8
-    assert len(begun) == 1 + 4  # three, three, two, and none
+    assert len(begun) == 2 + 4  # backfills and events of assets; three, three, two, and none
 
 
 def test_a_scheduler_in_the_middle_of_its_work_is_not_disturbed(world):
