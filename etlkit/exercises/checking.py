@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations, zip_longest
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from etlkit.exercises.definition import Belief, Exercise, Step, Timeline
 from etlkit.masking import masker
 
 NOTHING = "nothing: it ended before"
+NONE = "none of these lines"
 LINES = 8
 """So many lines of what is seen are shown."""
 
@@ -39,6 +41,15 @@ class Moment(NamedTuple):
         """Whether the answer showed what it should."""
         return bool(self.expected == self.seen)
 
+    @property
+    def shown(self) -> tuple[list[str], list[str]]:
+        """What was expected and what was seen, in lines; if there are many, those that differ."""
+        expected, seen = (str(value).splitlines() or ["nothing"] for value in (self.expected, self.seen))
+        if not self.right and max(len(expected), len(seen)) > LINES:
+            alike = set(expected) & set(seen)
+            expected, seen = ([line for line in each if line not in alike] or [NONE] for each in (expected, seen))
+        return shortened(expected), shortened(seen)
+
 
 @dataclass(frozen=True)
 class Counterexample:
@@ -48,16 +59,14 @@ class Counterexample:
     moments: tuple[Moment, ...]
 
     def __str__(self) -> str:
-        width = max(len(moment.step.at) for moment in self.moments)
+        margin = " " * (max(len(moment.step.at) for moment in self.moments) + 4)
         lines = [self._title()]
         for moment in self.moments:
-            lines.append(f"  {moment.step.at:<{width}}  {moment.step.what}")
-            pairs = [("as expected:", moment.seen)] if moment.right else [("expected:", moment.expected)]
-            pairs += [] if moment.right else [("yours:", moment.seen)]
-            for label, value in pairs:
-                first, *more = shown(value)
-                lines.append(f"  {'':<{width}}    {label:<12} {first}")
-                lines += [f"  {'':<{width}}    {'':<12} {line}" for line in more]
+            lines.append(f"  {moment.step.at:<{len(margin) - 4}}  {moment.step.what}")
+            expected, seen = moment.shown
+            texts = [("as expected:", seen)] if moment.right else [("expected:", expected), ("yours:", seen)]
+            for label, (first, *more) in texts:
+                lines += [f"{margin}  {label:<12} {first}", *(f"{margin}  {'':<12} {line}" for line in more)]
         return "\n".join(lines)
 
     def _title(self) -> str:
@@ -72,7 +81,7 @@ class Counterexample:
 
     @staticmethod
     def _row(moment: Moment) -> str:
-        texts = (moment.step.at, moment.step.what, *("\n".join(shown(each)) for each in moment[1:]))
+        texts = (moment.step.at, moment.step.what, *map("\n".join, moment.shown))
         cells = [html.escape(text).replace("\n", "<br>") for text in texts]
         return f"<tr><td>{'</td><td>'.join(cells)}</td><td>{'✓' if moment.right else '✗'}</td></tr>"
 
@@ -116,13 +125,8 @@ class Verdict:
         return masker.mask("\n".join([head, *middle, *tail]))
 
 
-def shown(value: Any) -> list[str]:
-    """A value in lines, the first few of them.
-
-    >>> shown("")
-    ['nothing']
-    """
-    lines = str(value).splitlines() or ["nothing"]
+def shortened(lines: list[str]) -> list[str]:
+    """The first few lines."""
     return lines if len(lines) <= LINES else [*lines[: LINES - 1], f"and {len(lines) - LINES + 1} lines more"]
 
 
@@ -178,11 +182,22 @@ def maker(exercise: Exercise, answer: Any) -> Any:
     return make
 
 
+@lru_cache(maxsize=1000)  # a check after the next try need not try the solution again
+def expected_outcomes(exercise: Exercise, timeline: Timeline) -> tuple[Any, ...]:
+    """What the solution shows after each step; an error in it is one in the exercise, and is raised."""
+    return tuple(exercise.play(maker(exercise, exercise.solution), timeline))
+
+
+@lru_cache(maxsize=1000)
+def believed_outcomes(exercise: Exercise, belief: Belief, timeline: Timeline) -> tuple[Any, ...]:
+    """What the answer of somebody who holds a belief shows after each step."""
+    return tuple(outcomes(exercise, belief.answer, timeline))
+
+
 def difference(exercise: Exercise, answer: Any, timeline: Timeline) -> tuple[Moment, ...]:
     """The steps up to the first at which an answer shows something wrong; none if it never does."""
     moments = []
-    right = exercise.play(maker(exercise, exercise.solution), timeline)  # an error in it is one in the exercise
-    pairs = zip_longest(right, outcomes(exercise, answer, timeline), fillvalue=NOTHING)
+    pairs = zip_longest(expected_outcomes(exercise, timeline), outcomes(exercise, answer, timeline), fillvalue=NOTHING)
     for step, (expected, seen) in zip(timeline.steps, pairs, strict=False):
         moments.append(Moment(step, expected, seen))
         if expected != seen:
@@ -207,16 +222,13 @@ def belief_behind(exercise: Exercise, answer: Any, timeline: Timeline) -> Belief
     The smallest counterexample would not do: one difference has many reasons.
     """
 
-    def shows(some_answer: Any, timelines: Sequence[Timeline]) -> list[list[Any]]:
-        return [list(outcomes(exercise, some_answer, each)) for each in timelines]
-
-    seen = shows(answer, [timeline])
-    alike = [belief for belief in exercise.beliefs if shows(belief.answer, [timeline]) == seen]
+    seen = tuple(outcomes(exercise, answer, timeline))
+    alike = [belief for belief in exercise.beliefs if believed_outcomes(exercise, belief, timeline) == seen]
     if len(alike) < 2:
         return alike[0] if alike else None
-    seen = shows(answer, exercise.timelines)
+    others = [(each, tuple(outcomes(exercise, answer, each))) for each in exercise.timelines]
 
     def agreement(belief: Belief) -> int:
-        return sum(a == b for a, b in zip(shows(belief.answer, exercise.timelines), seen, strict=True))
+        return sum(believed_outcomes(exercise, belief, each) == shown for each, shown in others)
 
     return max(alike, key=agreement)

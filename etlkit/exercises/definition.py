@@ -25,7 +25,7 @@ class Step(NamedTuple):
     given: Any = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Timeline:
     """A situation to try an answer in: its steps, in order, and what holds in all of them.
 
@@ -45,7 +45,7 @@ An answer of the kind DAG arrives as a function of no arguments that gives the D
 """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Belief:
     """Something that many people believe, and what somebody who believes it would answer.
 
@@ -57,7 +57,7 @@ class Belief:
     answer: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exercise:
     """Something to write: what is `asked`, how it is tried, and what people get wrong.
 

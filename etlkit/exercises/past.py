@@ -8,7 +8,7 @@ from typing import Any
 
 from etlkit.dag import DAG
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
-from etlkit.exercises.stage import listing, utc
+from etlkit.exercises.stage import listing, short, utc
 from etlkit.lab import Lab
 from etlkit.operators.python import PythonOperator
 
@@ -231,6 +231,87 @@ REPAIR = Exercise(
 )
 
 
+# --- two at a time, newest first --------------------------------------------------------------------------------------
+
+
+def load_past(lab: Lab, dag: DAG, first: str, last: str) -> None:
+    lab.backfill(dag, first, last, reverse=True, max_active_runs=2)
+
+
+def load_past_start(lab: Lab, dag: DAG, first: str, last: str) -> None:
+    lab.backfill(dag, last, last)
+
+
+def load_past_oldest_first(lab: Lab, dag: DAG, first: str, last: str) -> None:
+    lab.backfill(dag, first, last, max_active_runs=2)
+
+
+def load_past_by_the_dag(lab: Lab, dag: DAG, first: str, last: str) -> None:
+    lab.backfill(dag, first, last, reverse=True)
+
+
+def load_past_to_the_day_after(lab: Lab, dag: DAG, first: str, last: str) -> None:
+    lab.backfill(dag, first, f"{utc(last) + timedelta(days=1):%Y-%m-%d}", reverse=True, max_active_runs=2)
+
+
+def play_archive(load_past: Callable[[Lab, DAG, str, str], object], timeline: Timeline) -> Iterator[str]:
+    """When the runs about each day began, if an archive needs an hour to fetch a day."""
+    for step in timeline.steps:
+
+        def load(ti: Any) -> None:
+            if ti.try_number == 1:
+                raise ConnectionError("the archive fetches the day; it takes an hour")
+
+        with DAG("archive", schedule="@daily", start_date=FIRST, max_active_runs=2) as dag:
+            PythonOperator(task_id="load", python_callable=load, retries=1, retry_delay=timedelta(hours=1))
+        with Lab(start="2013-01-20 12:00") as lab:
+            lab.add(dag, paused=True)
+            load_past(lab, dag, *step.given)
+            lab.advance(days=1)
+            began = sorted((run.start_date, run.id, run.logical_date) for run in lab.store.runs() if run.start_date)
+            yield "\n".join(f"{short(start)[11:]} {short(date)[:10]}" for start, _, date in began) or "no run"
+
+
+TWO_AT_A_TIME = Exercise(
+    id="04-two-at-a-time",
+    tier="stretch",
+    kind="function",
+    asked="Write a function `load_past(lab, dag, first, last)`, called with two days such as '2013-01-05'. It loads the"
+    " days from\nthe first to the last, both included, the newest first. An archive takes an hour to fetch a day and"
+    " serves two at once:\nnever have more than two runs going. The DAG says max_active_runs=2, and is paused.",
+    play=play_archive,
+    timelines=(
+        Timeline("four days", (Step("1 to 4 January", "they are asked for", ("2013-01-01", "2013-01-04")),)),
+        Timeline("one day", (Step("5 January", "it is asked for", ("2013-01-05", "2013-01-05")),), hidden=True),
+    ),
+    start=load_past_start,
+    solution=load_past,
+    why="A backfill has a limit and an order of its own, and its range includes both ends.",
+    beliefs=(
+        Belief(
+            "order-by-itself",
+            "the newest days come first by themselves. A backfill goes from the oldest to the newest unless it is told"
+            " to reverse.",
+            load_past_oldest_first,
+        ),
+        Belief(
+            "dag-limits-backfills",
+            "the DAG's max_active_runs holds for backfills too. A backfill has its own, 10 unless you say otherwise.",
+            load_past_by_the_dag,
+        ),
+        Belief(
+            "end-is-excluded",
+            "the end of the range is left out, as in Python's `range`. Both ends of a backfill are included.",
+            load_past_to_the_day_after,
+        ),
+    ),
+    hints=(
+        "Look at the arguments of `lab.backfill`: `help(lab.backfill)`.",
+        "Which argument turns the order round, and which says how many runs may go at once?",
+    ),
+)
+
+
 def see_three_ways() -> Seen:
     answers = []
     for way in (repair_by_backfill, repair_by_clearing):
@@ -275,4 +356,4 @@ PREDICTIONS = [
         (5,),
     ),
 ]
-EXERCISES = [WHICH_DAY, REPAIR]
+EXERCISES = [WHICH_DAY, REPAIR, TWO_AT_A_TIME]
