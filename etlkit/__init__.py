@@ -20,6 +20,7 @@ _HOME = {
     "dag": "DAG BaseOperator TaskGroup XComArg Label chain cross_downstream",
     "params": "Param ParamsDict",
     "taskflow": "dag task task_group setup teardown get_current_context",
+    "asset_definitions": "asset",
     "assets": "Asset AssetAll AssetAny AssetOrTimeSchedule Metadata",
     "rules": "TriggerRule",
     "states": "TaskInstanceState DagRunState DagRunType",
@@ -39,6 +40,7 @@ _MODULES = frozenset(
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 
 if TYPE_CHECKING:
+    from etlkit.asset_definitions import asset
     from etlkit.assets import Asset, AssetAll, AssetAny, AssetOrTimeSchedule, Metadata
     from etlkit.clock import Clock, SimulatedClock, SystemClock
     from etlkit.connections import Connection

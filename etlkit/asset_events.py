@@ -109,12 +109,11 @@ def asset_id(store: Store, asset: Asset) -> int:
     ).fetchone()[0]
 
 
-def find_assets(store: Store, wanted: Asset | AssetRef) -> list[Asset]:
-    """The assets in the database that have the name or the URI; of an Asset both."""
-    name, uri = wanted.name or None, wanted.uri or None
-    where = " AND ".join([*["name = :name"] * bool(name), *["uri = :uri"] * bool(uri)])
-    values = {key: value for key, value in (("name", name), ("uri", uri)) if value}
-    rows = store.run_sql(f'SELECT name, uri, "group", extra FROM asset WHERE {where} ORDER BY id', values).fetchall()
+def find_assets(store: Store, wanted: AssetRef) -> list[Asset]:
+    """The assets in the database that have the name, or the URI."""
+    column, value = ("name", wanted.name) if wanted.name else ("uri", wanted.uri)
+    sql = f'SELECT name, uri, "group", extra FROM asset WHERE {column} = :value ORDER BY id'
+    rows = store.run_sql(sql, {"value": value}).fetchall()
     return [Asset(name, uri, group=group, extra=json.loads(extra)) for name, uri, group, extra in rows]
 
 

@@ -59,7 +59,7 @@ class BaseAsset:
         return None if self.is_met(updated) else self
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, eq=False)
 class Asset(BaseAsset):
     """A thing made of data, such as a table or a file: `Asset("orders", uri="s3://shop/orders")`.
 
@@ -73,7 +73,7 @@ class Asset(BaseAsset):
     name: str
     uri: str
     group: str = "asset"
-    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __init__(
         self,
@@ -106,6 +106,14 @@ class Asset(BaseAsset):
     def key(self) -> AssetKey:
         """Its name and URI."""
         return AssetKey(self.name, self.uri)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Asset):
+            return NotImplemented
+        return (*self.key, self.group, self.extra) == (*other.key, other.group, other.extra)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
     def assets(self) -> Iterator[Asset]:
         yield self

@@ -1,4 +1,4 @@
-"""What a running task may ask of other DAGs, and how it starts a run of one.
+"""What a running task may ask of other DAGs and of assets, and how it starts a run of another DAG.
 
 A run that a task starts is made in the transaction in which the attempt ends: so it is there exactly if the attempt
 succeeded, or waits for it, and a scheduler in another process sees both at once.
@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from etlkit import xcom
+from etlkit.asset_events import find_assets
+from etlkit.assets import Asset
 from etlkit.dag import DAG
-from etlkit.errors import DagNotFound
+from etlkit.errors import AirflowNotFoundException, DagNotFound
 from etlkit.runs import check_run_id, check_run_params, clear_run, free_run_id, make_manual_run
 from etlkit.states import DagRunType
 from etlkit.store import RunRow
@@ -35,6 +37,13 @@ class OtherDags:
         if self._runner.find_dag is None:
             raise DagNotFound(dag_id)
         return self._runner.find_dag(dag_id)
+
+    def get_asset(self, name: str) -> Asset:
+        """The asset of a name; AirflowNotFoundException if the metadata database knows none, or several."""
+        found = find_assets(self._runner.store, Asset.ref(name=name))
+        if len(found) != 1:
+            raise AirflowNotFoundException(f"{len(found) or 'no'} assets are called {name!r}; see: etlkit assets list")
+        return found[0]
 
     def is_paused(self, dag_id: str) -> bool:
         """Whether another DAG is paused."""

@@ -13,7 +13,7 @@ from etlkit.errors import EtlkitError, nearest
 
 if TYPE_CHECKING:
     from etlkit.assets import Asset
-    from etlkit.dag import DAG
+    from etlkit.dag import DAG, BaseOperator
 
 name_option = click.option("--name", help="the asset's name")
 uri_option = click.option("--uri", help="the asset's URI")
@@ -124,7 +124,11 @@ def _find(dags: dict[str, DAG], name: str | None, uri: str | None) -> Asset:
 
 
 def _dag_ids(dags: dict[str, DAG], asset: Asset) -> list[str]:
-    return [dag_id for dag_id, dag in dags.items() if any(asset in task.outlets for task in dag.tasks)]
+    return [dag_id for dag_id, dag in dags.items() if any(_makes(task, asset) for task in dag.tasks)]
+
+
+def _makes(task: BaseOperator, asset: Asset) -> bool:
+    return any(outlet.key == asset.key for outlet in task.outlets)
 
 
 def _row(asset: Asset, dags: dict[str, DAG]) -> dict[str, Any]:
@@ -134,9 +138,9 @@ def _row(asset: Asset, dags: dict[str, DAG]) -> dict[str, Any]:
         "uri": asset.uri,
         "group": asset.group,
         "made_by": [
-            f"{dag.dag_id}.{task.task_id}" for dag in dags.values() for task in dag.tasks if asset in task.outlets
+            f"{dag.dag_id}.{task.task_id}" for dag in dags.values() for task in dag.tasks if _makes(task, asset)
         ],
         "waited_for_by": [
-            dag_id for dag_id, condition in conditions.items() if condition and asset in condition.assets()
+            dag_id for dag_id, on in conditions.items() if on and asset.key in {item.key for item in on.assets()}
         ],
     }
