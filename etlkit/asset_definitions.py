@@ -12,8 +12,9 @@
 ((AssetRef(name='orders', uri=''),), ['report'])
 
 What the decorator gives is the asset, and `.dag` its DAG, to hand to a Lab; in a DAG file it is found by itself. The
-function is called with what its parameters name: `self` is the asset, `context` the task's context, `outlet_events` what
-is said of the event; any other name is the asset of that name, and one of the task's inlets. One with a default keeps it.
+function is called with what its parameters name: `self` is the asset, `context` the task's context, `outlet_events`
+what is said of the event. Any other name is the asset of that name, and one of the task's inlets; one with a default
+keeps it.
 
 Source: Airflow's `airflow.sdk.asset`.
 """
