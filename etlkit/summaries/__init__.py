@@ -24,8 +24,8 @@ coldest  1 row (new)
     with DAG("elt", schedule="@daily", start_date=...):
         summary_tasks("summaries.yaml")
 
-The warehouse is DuckDB or PostgreSQL. Each table is built beside the old one, checked, and put into its place, in one transaction. Whatever fails before the
-end is an error, and leaves yesterday's table.
+The warehouse is DuckDB or PostgreSQL. Each table is built beside the old one, checked, and put into its place, in one
+transaction. Whatever fails before the end is an error, and leaves yesterday's table.
 """
 
 from etlkit.summaries.building import SummaryReport, build_summaries, build_summary
