@@ -110,7 +110,8 @@ def test_settings_that_do_not_exist_or_mean_nothing(home):
     assert found("settings")[:-1] == [
         (
             "error",
-            "environment variable ETLKIT__CORE__PARALLELISM: [core] parallelism = 'many' is not a valid positive number",
+            "environment variable ETLKIT__CORE__PARALLELISM: "
+            "[core] parallelism = 'many' is not a valid positive number",
             "it is: how many task instances may run at once, over all DAGs",
         ),
         (
