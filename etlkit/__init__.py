@@ -35,7 +35,10 @@ _HOME = {
     "sensors": "BaseSensorOperator PokeReturnValue",
 }
 _MODULES = frozenset(
-    {"datasets", "errors", "hooks", "operators", "rules", "sensors", "sources", "timetables", "viz", "warehouse"}
+    {
+        *("datasets", "errors", "exercises", "hooks", "operators", "rules", "sensors", "sources", "timetables", "viz"),
+        "warehouse",
+    }
 )
 _WHERE = {name: module for module, names in _HOME.items() for name in names.split()}
 
