@@ -31,6 +31,8 @@ class OtherDags:
     _work: Work
     at_end: list[Callable[[datetime], None]]
     """What is written in the transaction in which the attempt ends, if it succeeds or waits; told the present."""
+    started_runs: list[RunRow]
+    """The runs of other DAGs that were made then."""
 
     def get_dag(self, dag_id: str) -> DAG:
         """Another DAG; DagNotFound, with the nearest name, if this process has none of that id."""
@@ -72,11 +74,10 @@ class OtherDags:
         return named or (store.run_at(dag_id, logical_date) if logical_date else None)
 
     def free_logical_date(self, dag_id: str) -> datetime:
-        """The present, or the first microsecond after it at which a DAG has no run."""
-        moment = self._runner.clock.now()
-        while self._runner.store.run_at(dag_id, moment) is not None:
-            moment += timedelta(microseconds=1)
-        return moment
+        """The present, or a microsecond after the newest run of a DAG if that is of the same second."""
+        now = self._runner.clock.now()
+        newest = self._runner.store.newest_date(dag_id, now, now + timedelta(seconds=1))
+        return newest + timedelta(microseconds=1) if newest else now
 
     def trigger_dag_run(
         self, dag_id: str, *, run_id: str | None, logical_date: datetime | None, conf: Mapping[str, Any] | None
@@ -92,7 +93,9 @@ class OtherDags:
         name = run_id or dated or free_run_id(store, dag, self._runner.clock.now())
 
         def make(now: datetime) -> None:
-            make_manual_run(store, dag, now=now, logical_date=logical_date, conf=conf, run_id=name)
+            run = make_manual_run(store, dag, now=now, logical_date=logical_date, conf=conf, run_id=name)
+            self.started_runs.append(run)
+            store.announce()
             text = xcom.dumps(name)
             store.push_xcom(work.run.id, work.task.task_id, work.map_index, "trigger_run_id", text, now)
 

@@ -137,7 +137,9 @@ def trigger_run(
     check_run_id(dag, run_id)
     date = check_date("logical_date", now if logical_date is NOTSET else logical_date)
     with store.transaction():
-        return make_manual_run(store, dag, now=now, logical_date=date, conf=conf, run_id=run_id)
+        run = make_manual_run(store, dag, now=now, logical_date=date, conf=conf, run_id=run_id)
+        store.touched()
+    return run
 
 
 def make_manual_run(
@@ -166,7 +168,6 @@ def make_manual_run(
     if run is None:
         taken = " or ".join([f"of {moment.isoformat()}"] * bool(logical_date) + [f"called {run_id!r}"] * bool(run_id))
         raise DagError(f"DAG {dag.dag_id!r} already has a run {taken}; clear that one, or give another date or id")
-    store.touched()
     return run
 
 

@@ -127,6 +127,8 @@ class Result(NamedTuple):
     rescheduled_since: datetime | None = None
     skips: Sequence[str] = ()
     error: str | None = None
+    started_runs: Sequence[RunRow] = ()
+    """The runs of other DAGs that it started."""
 
 
 class Outcome(NamedTuple):
@@ -288,7 +290,7 @@ class TaskRunner:
         if not held:
             log.warning("%s was taken away from this attempt; what it did is not counted", work.task.task_id)
             return Result(work, None)
-        return Result(work, state, ti.start_date, now, not_before, since, outcome.skips, error_line)
+        return Result(work, state, ti.start_date, now, not_before, since, outcome.skips, error_line, ti.started_runs)
 
     def call_back_lost(self, work: Work) -> None:
         """Call the callbacks of a task that has failed because the process of its attempt died."""
@@ -455,7 +457,7 @@ class TaskInstance(OtherDags):
         self.state: str = RUNNING
         self.map_index = work.map_index
         self.try_number, self.max_tries = work.try_number, work.max_tries
-        self.at_end = []
+        self.at_end, self.started_runs = [], []
 
     @cached_property
     def outlet_events(self) -> OutletEvents:

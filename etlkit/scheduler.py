@@ -617,6 +617,10 @@ class Scheduler:
         self._changes += 1
         if result.work.task.outlets:
             self._assets_changed = True
+        for started in result.started_runs:
+            if started.dag_id in self.dags:
+                self._queue_run(started)
+                self._run_event(started, None, "queued", self.clock.now(), f"{result.work.task.task_id} started it")
         if result.state is None or run is None or position is None:
             # It was cleared, timed out, taken over or taken out of its DAG while it ran: read again what holds now.
             self._stale = True

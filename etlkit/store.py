@@ -270,6 +270,10 @@ class Store:
         Best said inside the transaction: PostgreSQL passes it on to the others when that is committed.
         """
         self._generation += 1
+        self.announce()
+
+    def announce(self) -> None:
+        """Say it to other processes alone: this one's scheduler knows of the change."""
         if not self.is_sqlite:
             self.run_sql("NOTIFY etlkit")
 
@@ -435,6 +439,15 @@ class Store:
             {"dag_id": dag_id, "logical_date": logical_date},
         ).fetchone()
         return _run_row(row) if row else None
+
+    def newest_date(self, dag_id: str, first: datetime, last: datetime) -> datetime | None:
+        """The newest logical date of a DAG's runs from `first` to `last`; None if there is no run of one."""
+        row = self.run_sql(
+            """SELECT MAX(logical_date) FROM dag_run
+               WHERE dag_id = :dag_id AND logical_date >= :first AND logical_date <= :last""",
+            {"dag_id": dag_id, "first": first, "last": last},
+        ).fetchone()
+        return instant(row[0])
 
     def last_scheduled_run(self, dag_id: str) -> RunRow | None:
         """The newest run that the schedule itself created: where the timetable goes on from.

@@ -57,6 +57,17 @@ def test_several_at_one_instant_start_as_many_runs():
     assert {run.state for run in world.runs("target")} == {"success"}
 
 
+def test_a_run_that_is_started_makes_the_scheduler_read_nothing_anew(monkeypatch):
+    world = make_world()
+    world.trigger()
+    read, open_runs = [], world.store.open_runs
+    monkeypatch.setattr(world.store, "open_runs", lambda: read.append(1) or open_runs())
+    world.run_until(at(5))
+    assert (len(read), [run.state for run in world.runs("target")]) == (1, ["success"])  # once, for the trigger by hand
+    queued = [event for event in world.trace.events if event.dag_id == "target" and event.new == "queued"]
+    assert [event.reason for event in queued if not hasattr(event, "task_id")] == ["go started it"]
+
+
 def test_it_waits_without_a_slot_and_looks_again():
     step = lambda context: context["clock"].sleep(150)  # noqa: E731
     world = make_world(target=make_dag("target", tasks=[Do("work", step)]), wait_for_completion=True, poke_interval=60)
