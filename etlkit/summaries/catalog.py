@@ -110,7 +110,7 @@ class Catalog:
         return (self.name.lower(), *self.resolved(name))
 
     def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        return self.database.con.execute(sql, values or None).fetchall()
+        return self.database.ask(sql, values)
 
 
 class PostgresCatalog(Catalog):

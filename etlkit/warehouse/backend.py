@@ -127,6 +127,10 @@ class Backend(ABC):
     # -- the catalog ---------------------------------------------------------------------------------------------
 
     @abstractmethod
+    def ask(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query with the driver's own marks for its values."""
+
+    @abstractmethod
     def find(self, table: str | Sequence[str]) -> Table:
         """The table that a name means: `"daily"`, `"schema.daily"`, or a sequence of parts.
 

@@ -188,8 +188,11 @@ class DuckDB(Backend):
             return f"{name!r} is a view; a merge changes a table"
         return f"no table is called {name!r}{nearest(parts[-1], list(kinds)) or '; create it first: CREATE TABLE'}"
 
-    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    def ask(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
         return self.con.execute(sql, values).fetchall()
+
+    def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return self.ask(sql, values)
 
     def _ask(self, sql: str, *values: object) -> Any:
         return self._all(sql, *values)[0][0]

@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 
 from etlkit.errors import SourceError, WarehouseError, nearest
 from etlkit.warehouse import outside
@@ -27,6 +28,7 @@ from etlkit.warehouse.rows import FILE, Source
 from etlkit.warehouse.sql import EXAMPLES, Column, Result, Statement, Table, columns, literal, quoted
 
 PATIENCE = "30s"
+OLDEST = 120000  # as the server numbers its versions; Redshift calls itself 8.0
 NAME_BYTES = 63  # PostgreSQL cuts longer names without an error
 BUSY = "another connection is using it; run the merge again"
 HINTS: dict[type[Exception], str] = {
@@ -52,7 +54,7 @@ class Postgres(Backend):
 
     def execute(self, sql: str) -> Result:
         # Never prepared: the helper tables have the same names each time, but not the same columns.
-        cursor = self.con.execute(sql, prepare=False)
+        cursor = self._cursor().execute(sql, prepare=False)
         if cursor.description is None:
             return Result((), [(cursor.rowcount,)])
         return Result(tuple(column.name for column in cursor.description), cursor.fetchmany(EXAMPLES))
@@ -60,7 +62,7 @@ class Postgres(Backend):
     def load(self, statement: Statement) -> Result:
         assert statement.rows is not None
         rows = iter(statement.rows())
-        cursor = self.con.cursor()
+        cursor = self._cursor()
         with cursor.copy(statement.sql) as copy:
             for row in rows:
                 copy.write_row(row)
@@ -71,6 +73,8 @@ class Postgres(Backend):
 
     @contextmanager
     def own_transaction(self, what: str) -> Iterator[None]:
+        if self.con.info.server_version < OLDEST:
+            raise WarehouseError(f"{what} needs PostgreSQL {OLDEST // 10000} or newer, which this server is not")
         with super().own_transaction(what):
             before, self.con.autocommit = self.con.autocommit, True  # else psycopg would send a BEGIN of its own
             try:
@@ -81,7 +85,7 @@ class Postgres(Backend):
 
     def begin(self) -> list[Statement]:
         """Wait for other connections, but not for ever, unless this one says how long it waits for a lock."""
-        bounded = self._ask("SHOW lock_timeout") != "0"
+        bounded = self._setting("lock_timeout") != "0"
         wait = [] if bounded else [Statement("begin", f"SET LOCAL lock_timeout = {literal(PATIENCE)}")]
         return [*super().begin(), *wait]
 
@@ -149,7 +153,7 @@ class Postgres(Backend):
         source = Source(f"({query.strip().rstrip(';')}\n) AS new_rows", name)
         try:
             # Values in binary need the protocol that takes a single statement.
-            cursor = self.con.execute(f"SELECT * FROM {source.sql} LIMIT 0", binary=True)
+            cursor = self._cursor().execute(f"SELECT * FROM {source.sql} LIMIT 0", binary=True)
         except psycopg.Error as error:
             if isinstance(error, psycopg.errors.SyntaxError):
                 raise SourceError(
@@ -158,7 +162,7 @@ class Postgres(Backend):
             raise source.fault(error) from error
         result = cursor.pgresult
         assert result is not None
-        kinds = types(self.con, [(result.ftype(i), result.fmod(i)) for i in range(result.nfields)])
+        kinds = types(self._cursor(), [(result.ftype(i), result.fmod(i)) for i in range(result.nfields)])
         names = [column.name for column in cursor.description or ()]
         return Source(source.sql, name, tuple(map(Column, names, kinds)))
 
@@ -172,27 +176,27 @@ class Postgres(Backend):
         raise WarehouseError(self._not_found(readings[-1]))
 
     def refuse_unfit(self, table: Table) -> None:
-        if self._ask("SHOW transaction_read_only") == "on":
+        if self._setting("transaction_read_only") == "on":
             raise WarehouseError(f"{table.sql} cannot be changed: its database is read-only")
         helper = max(table.helpers(), key=len)
         if len(helper.encode()) > NAME_BYTES:
             raise WarehouseError(f"the merge needs the name {quoted(helper)}, which is too long; shorten the table's")
         self._refuse_taken(table)
         for condition, fault in catalog.UNFIT:
-            if found := self._all(condition, (table.definition,)):
+            if found := self.ask(condition, (table.definition,)):
                 raise WarehouseError(f"{table.sql} {fault.format(*found[0])}")
 
     def _refuse_taken(self, table: Table) -> None:
-        if found := self._all(catalog.TAKEN, (table.helpers(), table.definition)):
+        if found := self.ask(catalog.TAKEN, (table.helpers(), table.definition)):
             raise WarehouseError(
                 f"the merge needs the name {quoted(*found[0])}, which is taken; drop or rename that one"
             )
 
     def before_rename(self, table: Table) -> list[Statement]:
         """Without indexes, which are cheaper to make once the table is filled."""
-        if found := self._all(catalog.LOST, (table.definition,)):
+        if found := self.ask(catalog.LOST, (table.definition,)):
             raise WarehouseError(f"DROP and RENAME of {table.sql} would lose {found[0][0]}; use swap='delete-insert'")
-        ((kind, parameters),) = self._all(catalog.STORAGE, (table.definition,))
+        ((kind, parameters),) = self.ask(catalog.STORAGE, (table.definition,))
         like = f"(LIKE {table.sql} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS)"
         create = f"CREATE {kind}TABLE {table.next} {like}{parameters}"
         return [Statement("swap", text) for text in [create, *self._texts(catalog.HANDED_OVER, table)]]
@@ -203,13 +207,13 @@ class Postgres(Backend):
 
     def _texts(self, queries: Sequence[str], table: Table) -> list[str]:
         names = {"table": table.definition, "next": table.next}
-        return [text for query in queries for (text,) in self._all(query, names)]
+        return [text for query in queries for (text,) in self.ask(query, names)]
 
     def _look_up(self, parts: Sequence[str]) -> Table | None:
         if not 1 <= len(parts) <= 3:
             return None
         database, schema, name = (None,) * (3 - len(parts)) + tuple(parts)
-        found = self._all(catalog.FIND, {"catalog": database, "schema": schema, "name": name})
+        found = self.ask(catalog.FIND, {"catalog": database, "schema": schema, "name": name})
         if not found:
             return None
         *full, is_current = found[0]
@@ -219,13 +223,13 @@ class Postgres(Backend):
 
     def _columns(self, table: str) -> tuple[Column, ...]:
         """The columns that can be written; a generated one is computed."""
-        found = self._all(catalog.COLUMNS, (table,))
-        kinds = types(self.con, [(oid, modifier) for _, _, oid, modifier in found])
+        found = self.ask(catalog.COLUMNS, (table,))
+        kinds = types(self._cursor(), [(oid, modifier) for _, _, oid, modifier in found])
         return tuple(Column(name, kind, nullable) for (name, nullable, *_), kind in zip(found, kinds, strict=True))
 
     def _not_found(self, parts: Sequence[str]) -> str:
         name, last = ".".join(parts), parts[-1]
-        others = {other: (schema, kind) for other, schema, kind in self._all(catalog.OTHERS)}
+        others = {other: (schema, kind) for other, schema, kind in self.ask(catalog.OTHERS)}
         schema, kind = others.get(last, ("", ""))
         if kind in ("v", "m"):
             return f"{name!r} is a view; a merge changes a table"
@@ -233,11 +237,15 @@ class Postgres(Backend):
             return f"no table is called {name!r} here; there is {f'{schema}.{last}'!r}"
         return f"no table is called {name!r}{nearest(last, list(others)) or '; create it first: CREATE TABLE'}"
 
-    def _all(self, sql: str, values: Any = None) -> list[tuple[Any, ...]]:
-        return self.con.execute(sql, values).fetchall()
+    def ask(self, sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        return self._cursor().execute(sql, values or None).fetchall()
 
-    def _ask(self, sql: str) -> Any:
-        return self._all(sql)[0][0]
+    def _cursor(self) -> psycopg.Cursor[Any]:
+        """One that gives tuples and binds %s, whatever the caller's own cursors do."""
+        return psycopg.Cursor(self.con, row_factory=tuple_row)
+
+    def _setting(self, name: str) -> Any:
+        return self.ask(f"SHOW {name}")[0][0]
 
 
 def _line(error: Exception) -> str:

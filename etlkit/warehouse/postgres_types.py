@@ -58,9 +58,9 @@ class Type:
         return self.sql
 
 
-def types(con: Any, given: Sequence[tuple[int, int]]) -> list[Type]:
+def types(cursor: Any, given: Sequence[tuple[int, int]]) -> list[Type]:
     """Types by what the protocol calls them: an id and a modifier (the 3 of `varchar(3)`)."""
-    found = con.execute(TYPES, ([oid for oid, _ in given], [modifier for _, modifier in given])).fetchall()
+    found = cursor.execute(TYPES, ([oid for oid, _ in given], [modifier for _, modifier in given])).fetchall()
     return [_type(*row) for row in found]
 
 

@@ -7,11 +7,13 @@ from datetime import date
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from etlkit.connections import Connection
 from etlkit.errors import MergeError, WarehouseError
 from etlkit.hooks import DuckDBHook, PostgresHook, SqliteHook
 from etlkit.masking import masker
+from etlkit.summaries import Summary, build_summaries
 from etlkit.warehouse import check, checks, merge, plan
 from tests.servers import postgres
 from tests.warehouses import only_postgres
@@ -86,6 +88,21 @@ def test_a_read_only_database(engine, con):
     other = postgres().connect(engine.database, autocommit=True, options="-c default_transaction_read_only=on")
     assert "is read-only" in refused(other)
     other.close()
+
+
+def test_a_connection_whose_rows_are_no_tuples(engine, con, way):
+    other = postgres().connect(engine.database, autocommit=True, row_factory=dict_row, cursor_factory=psycopg.RawCursor)
+    assert merge(other, "t", [(1, 2)], **BY, **way).replaced == 1
+    assert merge(other, "t", "SELECT 1 AS k, 3.0 AS ts", **BY, **way).replaced == 1
+    check(other, "t", checks.row_count(1, 1))
+    assert build_summaries(other, [Summary("total", "SELECT count(*) AS n FROM t")])[0].rows == 1
+    assert other.execute("SELECT * FROM t").fetchall() == [{"k": 1, "ts": 3}]
+    other.close()
+
+
+def test_a_server_that_is_too_old(con, monkeypatch):
+    monkeypatch.setattr("etlkit.warehouse.postgres.OLDEST", 990000)
+    assert refused(con) == "a merge needs PostgreSQL 99 or newer, which this server is not"
 
 
 # -- other connections -------------------------------------------------------------------------------------------
