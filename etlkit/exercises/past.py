@@ -48,7 +48,7 @@ def play_partitions(day_of: Callable[[Any], str], timeline: Timeline) -> Iterato
 
         with DAG("partitions", schedule="@daily", start_date=FIRST) as dag:
             PythonOperator(task_id="load", python_callable=load)
-        lab.add(dag)
+        lab.add(dag).run_until()
         for step in timeline.steps:
             loaded.clear()
             step.given(lab, dag)
