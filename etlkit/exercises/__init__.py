@@ -27,7 +27,7 @@ from typing import Any
 
 from etlkit.errors import ExerciseError
 from etlkit.exercises import progress as _progress
-from etlkit.exercises.catalog import everything, find, of_notebook
+from etlkit.exercises.catalog import everything, find, find_either, of_notebook
 from etlkit.exercises.checking import Counterexample, Verdict, check_answer
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline, source
 from etlkit.exercises.predicting import Message, Reveal, question
@@ -59,11 +59,8 @@ __all__ = [
 
 def ask(its_id: str) -> Message:
     """What an exercise asks for, or a prediction's question with its choices."""
-    for each in of_notebook(str(its_id)[:2]):
-        if each.id == its_id and isinstance(each, Prediction):
-            return question(each)
-    exercise = find(Exercise, its_id)
-    return Message(f"{exercise.id} ({exercise.tier})\n{exercise.asked}")
+    each = find_either(its_id)
+    return question(each) if isinstance(each, Prediction) else Message(f"{each.id} ({each.tier})\n{each.asked}")
 
 
 def check(exercise_id: str, answer: Any) -> Verdict:
@@ -136,7 +133,7 @@ def progress(notebook: str | None = None) -> Message:
 def reset(its_id: str | None = None) -> None:
     """Forget what was tried, hinted at and chosen: of one exercise or prediction, or of all."""
     if its_id is not None:
-        ask(its_id)  # refuses an id that does not exist
+        find_either(its_id)  # refuses an id that does not exist
     _progress.forget(its_id)
 
 

@@ -1,8 +1,8 @@
-"""Which exercises and predictions there are, found by id; a notebook's are loaded when one of them is asked for."""
+"""Which exercises and predictions there are, found by id; they are loaded when one is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from typing import TypeVar
@@ -23,7 +23,7 @@ MODULES = {
 }
 """Where a notebook's exercises are."""
 
-Either = TypeVar("Either", Exercise, Prediction)
+Wanted = TypeVar("Wanted", Exercise, Prediction)
 
 
 @cache
@@ -51,12 +51,22 @@ def predictions() -> list[Prediction]:
     return [each for each in everything() if isinstance(each, Prediction)]
 
 
-def find(wanted: type[Either], its_id: str) -> Either:
+def find(wanted: type[Wanted], its_id: str) -> Wanted:
     """The exercise or the prediction of that id; ExerciseError, with the nearest id, if there is none."""
-    notebook = str(its_id)[:2]
-    for each in of_notebook(notebook) if notebook in MODULES else ():
-        if each.id == its_id and isinstance(each, wanted):
+    found = look_up(its_id, [each for each in everything() if isinstance(each, wanted)], wanted.__name__.lower())
+    assert isinstance(found, wanted)
+    return found
+
+
+def find_either(its_id: str) -> Exercise | Prediction:
+    """The exercise or prediction of that id; ExerciseError, with the nearest id, if there is none."""
+    return look_up(its_id, list(everything()), "exercise or prediction")
+
+
+def look_up(its_id: str, known: Sequence[Exercise | Prediction], kind: str) -> Exercise | Prediction:
+    """The one of that id among those that are known."""
+    for each in known:
+        if each.id == its_id:
             return each
-    known = [each.id for each in everything() if isinstance(each, wanted)]
-    kind = wanted.__name__.lower()
-    raise ExerciseError(f"there is no {kind} {its_id!r}{nearest(str(its_id), known) or '; see: ex.progress()'}")
+    ids = [each.id for each in known]
+    raise ExerciseError(f"there is no {kind} {its_id!r}{nearest(str(its_id), ids) or '; see: ex.progress()'}")
