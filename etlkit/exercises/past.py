@@ -127,7 +127,7 @@ def repair(lab: Lab, dag: DAG) -> None:
 
 
 def repair_start(lab: Lab, dag: DAG) -> None:
-    lab.unpause(dag)
+    lab.run_until()
 
 
 def repair_by_backfill(lab: Lab, dag: DAG) -> None:
@@ -153,10 +153,10 @@ def play_repairs(repair: Callable[[Lab, DAG], object], timeline: Timeline) -> It
             if ds in failing:
                 raise ConnectionError("the source does not answer")
 
-        with DAG("history", schedule="@daily", start_date=FIRST) as dag:
+        with DAG("history", schedule="@daily", start_date=FIRST, end_date=FIRST) as dag:
             PythonOperator(task_id="load", python_callable=load)
         with Lab(start="2013-01-08 12:00") as lab:
-            lab.add(dag, paused=True)
+            lab.add(dag)
             for day in [*step.given["ran"], *step.given["failed"]]:
                 lab.backfill(dag, day, day)
             failing.clear()
@@ -185,7 +185,7 @@ REPAIR = Exercise(
     kind="function",
     asked="Write a function `repair(lab, dag)`. The days 1 to 7 January should all have been loaded, but some runs"
     " failed and\nsome days never ran. The source answers again. Make every day right, and run nothing a second time"
-    " that was right.\nThe DAG is paused and stays so.",
+    " that was right.\nThe DAG's end_date has passed, so that its schedule makes no run.",
     play=play_repairs,
     timelines=(
         Timeline(
