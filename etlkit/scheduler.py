@@ -618,7 +618,7 @@ class Scheduler:
         if result.work.task.outlets:
             self._assets_changed = True
         for started in result.started_runs:
-            if started.dag_id in self.dags:
+            if started.dag_id in self._queues:  # else it is read with its DAG's
                 self._queue_run(started)
                 self._run_event(started, None, "queued", self.clock.now(), f"{result.work.task.task_id} started it")
         if result.state is None or run is None or position is None:

@@ -93,3 +93,39 @@ def test_the_next_execution_of_a_dag_that_waits_for_assets(shop):
         record_events(store, [NewEvent(Asset("prices"))], Source(), at(1))
     assert shop("dags", "next-execution", "report").stderr == "DAG 'report' waits for assets: orders\n"
     assert "it waits for new events of orders; prices came" in shop("dags", "why", "report").stdout
+
+
+CHAIN = """
+    from datetime import datetime, timezone
+    from etlkit import DAG, Asset
+    from etlkit.operators import EmptyOperator, TriggerDagRunOperator
+
+    with DAG("first", schedule="@daily", start_date=datetime(2013, 1, 1, tzinfo=timezone.utc)):
+        TriggerDagRunOperator(
+            task_id="start", trigger_dag_id="second", wait_for_completion=True, poke_interval=0.1
+        )
+    with DAG("second", schedule=None, is_paused_upon_creation=False):
+        EmptyOperator(task_id="work", outlets=[Asset("done")])
+    with DAG("third", schedule=Asset("done"), is_paused_upon_creation=False):
+        EmptyOperator(task_id="report")
+"""
+
+
+def test_a_backfill_runs_what_its_tasks_start_and_leaves_what_assets_start_to_the_scheduler(etlkit):
+    etlkit.dag_file("chain.py", CHAIN)
+    etlkit("dags", "unpause", "third")
+    etlkit.json("dags", "backfill", "first", "-s", "2013-01-01", "-e", "2013-01-02")
+    runs = etlkit.json("dags", "list-runs", "second")
+    assert [run["state"] for run in runs] == ["success", "success"]
+    assert etlkit.json("dags", "list-runs", "third") == []
+    etlkit("scheduler", "-n", "1")
+    assert [run["state"] for run in etlkit.json("dags", "list-runs", "third")] == ["success"]
+
+
+def test_a_backfill_says_if_there_is_no_such_dag_to_start(etlkit):
+    etlkit.dag_file("chain.py", CHAIN.replace('trigger_dag_id="second"', 'trigger_dag_id="secnd"'))
+    result = etlkit("dags", "backfill", "first", "-s", "2013-01-01")
+    assert result.exit_code == 1
+    (run,) = etlkit.json("dags", "list-runs", "first")
+    (task,) = etlkit.json("tasks", "states-for-dag-run", "first", run["run_id"])
+    assert "no DAG is called 'secnd'; did you mean 'second'?" in task["error"]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from etlkit.active_runs import ScheduledDag
 from etlkit.clock import SystemClock
 from etlkit.config import conf
+from etlkit.dag import DAG
+from etlkit.errors import DagNotFound
 from etlkit.events import Listener
 from etlkit.executors.sequential import SequentialExecutor
 from etlkit.logs import LogStore
-from etlkit.runtime import TaskRunner
+from etlkit.runtime import Result, TaskRunner
 from etlkit.scheduler import Scheduler
 from etlkit.store import Store
 
@@ -25,10 +27,36 @@ Kind = TypeVar("Kind", bound=Scheduler)
 
 
 class OnDemandScheduler(Scheduler):
-    """Makes no run by the schedule: it goes on only with runs that are in the database."""
+    """Makes no run by the schedule: it goes on only with runs that are in the database, and those that tasks start."""
 
     def _expect_next_run(self, entry: ScheduledDag, now: datetime) -> None:
         """Nothing is due by itself."""
+
+    def _create_asset_runs(self, now: datetime) -> None:
+        """Nor by assets: their events wait for the scheduler."""
+        self._assets_changed = False
+
+    def _collect(self, result: Result) -> None:
+        for run in result.started_runs:
+            if run.dag_id not in self.dags:
+                self.add_dag(self.runner.find_dag(run.dag_id))  # type: ignore[misc]
+        super()._collect(result)
+
+    @cached_property
+    def _other_dags(self) -> dict[str, DAG]:
+        """The DAGs of the DAG folder, and of the files that those it looks after come from."""
+        from etlkit.cli.loading import load_dags
+
+        files = {Path(entry.dag.fileloc) for entry in self.dags.values() if entry.dag.fileloc}
+        return {dag_id: dag for source in (None, *files) for dag_id, dag in load_dags(source).dags.items()}
+
+    def reach(self, dag_id: str) -> DAG:
+        """Another DAG, for a task that starts it or waits for it; DagNotFound with the nearest name."""
+        if dag_id in self.dags:
+            return self.entry(dag_id).dag
+        if dag_id not in self._other_dags:
+            raise DagNotFound(dag_id, list(self._other_dags))
+        return self._other_dags[dag_id]
 
 
 def make_scheduler(
@@ -41,6 +69,8 @@ def make_scheduler(
     clock = SystemClock()
     runner = TaskRunner(store, clock, logs or LogStore(conf.get("logging", "base_log_folder")), open_warehouse)
     scheduler = kind(store, clock, SequentialExecutor(), runner=runner, listeners=listeners)
+    if isinstance(scheduler, OnDemandScheduler):
+        runner.find_dag = scheduler.reach
     scheduler.recover()
     return scheduler
 
