@@ -298,6 +298,15 @@ def _constructors(cls: type) -> Iterator[tuple[type, list[inspect.Parameter]]]:
                 return
 
 
+NEW_NAMES = {
+    "concurrency": "max_active_tasks",
+    "schedule_interval": "schedule",
+    "timetable": "schedule",
+    "task_concurrency": "max_active_tis_per_dag",
+}
+"""Arguments of Airflow 1 and 2, and what Airflow 3 calls them."""
+
+
 class CheckedArguments(type):
     """Makes a class refuse arguments that it does not have, with the nearest name, and show all it has in `help()`."""
 
@@ -305,7 +314,8 @@ class CheckedArguments(type):
         known = parameters_of(cls)
         if not known.all.keys() >= kwargs.keys():
             wrong = min(kwargs.keys() - known.all.keys())
-            raise DagError(f"{cls._said(args, kwargs)} has no argument {wrong!r}{nearest(wrong, sorted(known.all))}")
+            hint = f"; it is called {NEW_NAMES[wrong]} now" if wrong in NEW_NAMES else nearest(wrong, sorted(known.all))
+            raise DagError(f"{cls._said(args, kwargs)} has no argument {wrong!r}{hint}")
         if not args and not known.required <= kwargs.keys():
             missing = min(known.required - kwargs.keys())
             raise DagError(f"{cls._said(args, kwargs)} needs the argument {missing}=...")

@@ -131,7 +131,9 @@ def create_tables(connection: sa.Connection) -> None:
 
 def _create_tables(connection: sa.Connection) -> str:
     name = shown(connection.engine.url)
-    taken = sorted({*sa.inspect(connection).get_table_names()} & {*models.metadata.tables})
+    taken = sorted(sa.inspect(connection).get_table_names())
+    if connection.dialect.name != "sqlite":  # a server's database may be shared; a file is one program's own
+        taken = [table for table in taken if table in models.metadata.tables]
     if taken:
         raise MetadataError(f"{name}: it has tables of another program ({', '.join(taken)}); use another database")
     models.metadata.create_all(connection)

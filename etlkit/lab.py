@@ -20,7 +20,8 @@ weather  0 0 * * *     2        2  2013-01-04 00:00:00
 The same DAG object runs on the computer's own clock, remembered in a file:
 `Lab(clock=SystemClock(), database="sqlite:///etl.db").add(weather).run_until()` runs what is due now.
 
-Dates are aware datetimes, or texts such as "2013-01-31" or "2013-01-31 06:00", which mean UTC.
+Dates are aware datetimes, or texts such as "2013-01-31" or "2013-01-31 06:00". A text means UTC where it is about the
+clock (`start`, `run_until`), and the DAG's time zone where it is about the dates of a DAG (`trigger`, `backfill`).
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
     from etlkit.why import Why
 
 When = datetime | date | str
-"""An aware datetime, a date, or the text of one: text without a time zone, and a date, mean UTC."""
+"""An aware datetime, a date, or the text of one; in which time zone a text or date is read, its place says."""
 
 
 class Text(str):

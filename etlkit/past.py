@@ -24,7 +24,7 @@ def past_blocks(store: Store, run: RunRow, task: BaseOperator) -> str:
     below = sorted(task.downstream_task_ids) if task.wait_for_downstream else []
     states = store.states_of_tasks(previous.id, [task.task_id, *below])
     for task_id in [task.task_id, *below] if task.task_id in states else ():
-        bad = [state or "not decided" for state in states.get(task_id, ()) if state not in GOOD]
+        bad = [state or "not finished" for state in states.get(task_id, ()) if state not in GOOD]
         if bad and task_id == task.task_id:
             return f"depends_on_past: it is {bad[0]} in {previous.run_id}"
         if bad:

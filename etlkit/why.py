@@ -145,7 +145,7 @@ def _not_loaded(store: Store, dag_id: str) -> Blocker:
 class AboutDag:
     """What the database knows of a DAG, each thing read when it is first needed."""
 
-    def __init__(self, store: Store, dag: DAG, now: datetime, parallelism: int | None) -> None:
+    def __init__(self, store: Store, dag: DAG, now: datetime, parallelism: int | None = None) -> None:
         self.store, self.dag, self.now = store, dag, now
         self.parallelism = conf.get("core", "parallelism") if parallelism is None else parallelism
 
@@ -185,7 +185,7 @@ class AboutDag:
     @cached_property
     def next_run(self) -> DagRunInfo | None:
         """The next run that the schedule makes."""
-        return self._next_run(self.dag.restriction(self.now))
+        return next(self.coming_runs(self.dag.restriction(self.now)), None)
 
     @property
     def has_dates(self) -> bool:
@@ -201,17 +201,15 @@ class AboutDag:
     @property
     def ended(self) -> bool:
         """Whether there would be a next run if it were not for the end_date."""
-        return (
-            self.next_run is None and self._next_run(self.dag.restriction(self.now)._replace(latest=None)) is not None
-        )
+        unending = self.dag.restriction(self.now)._replace(latest=None)
+        return self.next_run is None and next(self.coming_runs(unending), None) is not None
 
-    def _next_run(self, restriction: TimeRestriction) -> DagRunInfo | None:
+    def coming_runs(self, restriction: TimeRestriction) -> Iterator[DagRunInfo]:
         """What the timetable places after the last run; a date that has a run already is passed over."""
         last = self.last_interval
-        while True:
-            info = self.dag.timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
-            if info is None or info.data_interval == last or not self.store.run_at(self.dag.dag_id, info.logical_date):
-                return info
+        while info := self.dag.timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction):
+            if info.data_interval == last or not self.store.run_at(self.dag.dag_id, info.logical_date):
+                yield info
             last = info.data_interval
 
     @property
@@ -465,7 +463,17 @@ def run_limit(run: AboutRun) -> Blocker | None:
         return None
     whose = f"backfill {backfill.id}'s" if backfill else "the DAG's"
     text = f"{whose} max_active_runs is {limit}: {listed(running)} running"
-    return Blocker("max_active_runs", text + (f", and {len(before)} queued before it" if before else ""))
+    text += f", and {len(before)} queued before it" if before else ""
+    if _later_runs_wait(run, queue):
+        text += "; these may wait for this one (depends_on_past): raise max_active_runs, and it goes first"
+    return Blocker("max_active_runs", text)
+
+
+def _later_runs_wait(run: AboutRun, queue: Sequence[RunRow]) -> bool:
+    """Whether all that run are later ones of tasks that mind the run before: a circle, once this one was cleared."""
+    date, running = run.row.logical_date, [r.logical_date for r in queue if r.state == RUNNING]
+    minds_past = any(task.depends_on_past for task in run.dag.tasks)
+    return minds_past and date is not None and all(other is not None and other > date for other in running)
 
 
 QUEUED_RUN = (dag_paused, backfill_paused, run_limit)
@@ -697,6 +705,8 @@ def run_blockers(run: AboutRun) -> Iterator[Blocker]:
         waiting = [task for task in run.rows if task.state not in FINISHED]
         done = len(run.rows) - len(waiting)
         yield Blocker(RUNNING, f"it is running{_since(row.start_date)}; {done} of {len(run.rows)} tasks are finished")
+        if held := dag_paused(run):
+            yield held
         yield from islice(_roots_of_waiting(run, waiting), MOST_TASKS)
     else:
         reason = f": its dagrun_timeout of {run.dag.dagrun_timeout} passed" if run.timed_out else ""
@@ -709,7 +719,7 @@ def _roots_of_waiting(run: AboutRun, waiting: Iterable[TaskRow]) -> Iterator[Blo
     """What the waiting tasks of a running run wait for, other than for each other."""
     for row in waiting:
         for blocker in task_blockers(AboutTask(run, row.task_id, row)):
-            if blocker.kind != "upstream":
+            if blocker.kind not in ("upstream", "paused"):
                 yield blocker._replace(text=f"{instance_name(row)}: {blocker.text}")
 
 

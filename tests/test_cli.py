@@ -312,6 +312,35 @@ def test_dags_next_execution(weather):
     assert not (weather.home / "etlkit.db").exists()
 
 
+def test_dags_next_execution_passes_over_dates_that_have_a_run(small):
+    path = small.dags / "small.py"
+    path.write_text(path.read_text().replace('"small"', '"small", catchup=True'))
+    assert small("dags", "backfill", "small", "-s", "2013-01-02").exit_code == 0
+    coming = small.json("dags", "next-execution", "small", "-n", 3)
+    assert [row["logical_date"][:10] for row in coming] == january(1, 3, 4)
+
+
+def test_what_programs_print_that_a_task_starts_does_not_stand_amid_the_output(etlkit):
+    etlkit.dag_file(
+        "programs.py",
+        """
+        import subprocess
+        from etlkit import DAG, task
+
+        with DAG("programs"):
+
+            @task
+            def run():
+                subprocess.run(["echo", "from the program"], check=True)
+
+            run()
+        """,
+    )
+    out, err = etlkit.start("dags", "test", "programs", "--output", "json").communicate(timeout=20)
+    assert json.loads(out)["state"] == "success"
+    assert "from the program" in err
+
+
 def test_dags_next_execution_goes_on_after_the_last_scheduled_run(weather):
     weather("db", "init")
     store = Store(f"sqlite:///{weather.home / 'etlkit.db'}")

@@ -78,7 +78,9 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("section", "key", "text", "words"),
     [
-        ("core", "parallelism", "many", r"ETLKIT__CORE__PARALLELISM: \[core\] parallelism = 'many' is not a valid int"),
+        ("core", "parallelism", "many", r"ETLKIT__CORE__PARALLELISM: \[core\] parallelism = 'many' is not a valid pos"),
+        ("core", "parallelism", "-3", r"ETLKIT__CORE__PARALLELISM: \[core\] parallelism: -3 is less than 1"),
+        ("core", "executor", "SequentalExecutor", "there is no executor .*; did you mean 'SequentialExecutor'?"),
         ("scheduler", "catchup_by_default", "perhaps", "is not a valid boolean"),
         ("core", "default_task_retry_delay", "", "is not a valid float"),
     ],

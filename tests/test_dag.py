@@ -429,6 +429,7 @@ def test_a_cron_is_read_in_the_zone_of_the_start():
         (lambda: BaseOperator("a", pol="x"), r"BaseOperator\('a'\) has no argument 'pol'; did you mean 'pool'\?"),
         (lambda: PythonOperator(task_id="a"), r"PythonOperator\('a'\) needs the argument python_callable=\.\.\."),
         (lambda: EmptyOperator(), r"EmptyOperator\(\) needs the argument task_id=\.\.\."),
+        (lambda: DAG("d", concurrency=3), "has no argument 'concurrency'; it is called max_active_tasks now"),
         (lambda: DAG("d", scheduel=None), r"DAG\('d'\) has no argument 'scheduel'; did you mean 'schedule'\?"),
         (lambda: DAG(), r"DAG\(\) needs the argument dag_id=\.\.\."),
         (lambda: TaskGroup("g", tootlip=""), r"TaskGroup\('g'\) has no argument 'tootlip'; did you mean 'tooltip'\?"),

@@ -1,5 +1,6 @@
 """How metadata databases are named and opened, what PostgreSQL does of its own, and what errors say."""
 
+import contextlib
 import json
 import sqlite3
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -279,3 +280,13 @@ def test_an_error_of_no_known_kind_is_one_line():
         "metadata database etl.db: no such table: x"
     )
     assert json.dumps(str(explained(ValueError("odd"), "etl.db"))) == '"metadata database etl.db: odd"'
+
+
+def test_a_sqlite_file_of_another_program_is_left_alone(tmp_path):
+    path = tmp_path / "shop.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE customers (name TEXT)")
+    content = path.read_bytes()
+    with pytest.raises(MetadataError, match=r"it has tables of another program \(customers\); use another database"):
+        Store(f"sqlite:///{path}")
+    assert path.read_bytes() == content

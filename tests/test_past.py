@@ -54,7 +54,7 @@ def blocks(store, dag, run):
         ("failed", "depends_on_past: it is failed in "),
         ("upstream_failed", "depends_on_past: it is upstream_failed in "),
         ("running", "depends_on_past: it is running in "),
-        (None, "depends_on_past: it is not decided in "),
+        (None, "depends_on_past: it is not finished in "),
     ],
 )
 def test_the_task_itself_must_have_ended_well(store, state, text):
@@ -70,7 +70,7 @@ def test_the_task_itself_must_have_ended_well(store, state, text):
         ({"a": "success", "b": "success", "c": "failed"}, ""),
         ({"a": "success", "b": "skipped"}, ""),
         ({"a": "success", "b": "failed"}, "wait_for_downstream: b is failed in "),
-        ({"a": "success"}, "wait_for_downstream: b is not decided in "),
+        ({"a": "success"}, "wait_for_downstream: b is not finished in "),
         ({"a": "failed", "b": "success"}, "depends_on_past: it is failed in "),
     ],
 )
@@ -133,7 +133,7 @@ def test_the_first_run_of_a_backfill_waits_for_nothing_and_the_second_for_the_fi
     create_backfill(world.store, dag, plan, max_active_runs=5, now=at(20))
     first, second, _ = (run for run in world.runs() if run.run_type == "backfill")
     assert blocks(world.store, dag, first) == ""
-    assert blocks(world.store, dag, second) == f"depends_on_past: it is not decided in {first.run_id}"
+    assert blocks(world.store, dag, second) == f"depends_on_past: it is not finished in {first.run_id}"
     world.clock.jump(at(20))
     world.run_until(at(20))
     assert [run.state for run in world.runs() if run.run_type == "backfill"] == ["success"] * 3

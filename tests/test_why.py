@@ -319,6 +319,29 @@ def test_a_run_that_there_is_not():
     assert ask(world, run=run)
 
 
+def test_a_cleared_run_behind_later_ones_that_wait_for_it_says_the_way_out():
+    tasks = [Do("a", ValueError, None, depends_on_past=True)]
+    dag = make_dag(tasks=tasks, schedule="@daily", catchup=True, max_active_runs=2)
+    world = World(dag, now=at(2)).run_until(at(5))
+    first, *later = world.runs()
+    assert [run.state for run in (first, *later)] == ["failed", "running", "running"]
+    world.clear(first)
+    world.run_until(at(6))
+    text = the_only(ask(world, run=first), "max_active_runs").text
+    assert text.endswith("these may wait for this one (depends_on_past): raise max_active_runs, and it goes first")
+    world.replace(make_dag(tasks=[Do("a", depends_on_past=True)], schedule="@daily", catchup=True, max_active_runs=3))
+    world.run_until(at(7))
+    assert {run.state for run in world.runs()} == {"success"}, "it was the way out"
+
+
+def test_a_pause_is_told_once_however_many_tasks_it_holds():
+    world = World(make_dag(edges="a, b, c", tasks=[Do("d", BROKEN, retries=1)]), now=at(2))
+    run = world.trigger()
+    world.tick()
+    world.pause()
+    assert ask(world, run=run).kinds.count("paused") == 1
+
+
 # --- a task that does not start ---
 
 
@@ -369,7 +392,7 @@ def test_the_run_before():
     assert the_only(ask(world, "a", second), "depends_on_past").text == (
         f"depends_on_past: it is failed in {first.run_id}, and must end well there first"
     )
-    assert f"it is not decided in {second.run_id}" in the_only(ask(world, "a", third), "depends_on_past").text
+    assert f"it is not finished in {second.run_id}" in the_only(ask(world, "a", third), "depends_on_past").text
 
 
 def test_what_is_downstream_in_the_run_before():

@@ -9,11 +9,13 @@ Modules here import what they need inside each command, so that a command starts
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -139,14 +141,24 @@ def version() -> None:
     click.echo(__version__)
 
 
+def _own_stdout() -> TextIO:
+    """Standard output for the kit alone: what programs print that tasks start goes to stderr, as what tasks say does.
+
+    Else it would stand amid the JSON that a script reads.
+    """
+    sys.stdout.flush()
+    own = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(own, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, buffering=1)
+
+
 def main() -> None:
     """The `etlkit` program: warnings are one line each, and nothing that it prints shows a secret."""
-    import sys
     import warnings
 
     from etlkit.masking import MaskedStream, masker
 
-    sys.stdout, sys.stderr = MaskedStream(sys.stdout), MaskedStream(sys.stderr)
+    sys.stdout, sys.stderr = MaskedStream(_own_stdout()), MaskedStream(sys.stderr)
     sys.excepthook = masker.excepthook
     warnings.formatwarning = lambda message, category, filename, lineno, line=None: (
         f"etlkit: warning: {filename}:{lineno}: {message}\n"

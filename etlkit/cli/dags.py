@@ -136,7 +136,7 @@ def _task_row(dag: DAG, task_id: str) -> dict[str, Any]:
     task = dag.task_dict[task_id]
     labels = {up: dag.graph.edges[up, task_id].get("label") for up in dag.graph.pred[task_id]}
     after = [f"{up} ({label})" if label else up for up, label in labels.items()]
-    return {"task_id": task_id, "operator": type(task).__name__, "after": after, "trigger_rule": str(task.trigger_rule)}
+    return {"task_id": task_id, "operator": task.kind, "after": after, "trigger_rule": str(task.trigger_rule)}
 
 
 @dags.command()
@@ -180,25 +180,24 @@ def next_execution(dag_id: str, num_executions: int, source: Path | None, output
     \b
     Example: etlkit dags next-execution weather -n 3
     """
-    from etlkit.cli.database import last_interval
+    from itertools import islice
+
+    from etlkit.cli.database import store_to_look_at
     from etlkit.cli.loading import find_dag
     from etlkit.clock import SystemClock
+    from etlkit.why import AboutDag
 
     dag, now = find_dag(dag_id, source), SystemClock().now()
-    last = last_interval(dag_id)
-    rows: list[dict[str, datetime]] = []
-    while len(rows) < num_executions and (
-        info := dag.timetable.next_dagrun_info(last_automated_data_interval=last, restriction=dag.restriction(now))
-    ):
-        last = info.data_interval
-        rows.append(
-            {
-                "logical_date": info.logical_date,
-                "data_interval_start": last.start,
-                "data_interval_end": last.end,
-                "run_after": info.run_after,
-            }
-        )
+    coming = AboutDag(store_to_look_at(), dag, now).coming_runs(dag.restriction(now))
+    rows = [
+        {
+            "logical_date": info.logical_date,
+            "data_interval_start": info.data_interval.start,
+            "data_interval_end": info.data_interval.end,
+            "run_after": info.run_after,
+        }
+        for info in islice(coming, num_executions)
+    ]
     end = f" until {dag.end_date}" if dag.end_date else ""
     none = f"has no next run: its schedule is {dag.timetable.summary}{end}"
     missing = _missing_assets(dag)

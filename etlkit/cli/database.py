@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from etlkit.dag import DAG
     from etlkit.migrations import Versions
     from etlkit.store import RunRow, Store, TaskRow
-    from etlkit.timetables import DataInterval
 
 
 def database_url() -> str:
@@ -73,6 +72,13 @@ def is_there() -> bool:
     """Whether the database was made already: commands that only look do not make it."""
     file = sqlite_file()
     return file is None or file.exists()
+
+
+def store_to_look_at() -> Store:
+    """The configured metadata database; an empty one that nobody keeps while there is none yet."""
+    from etlkit.store import Store
+
+    return open_store() if is_there() else Store("sqlite://")
 
 
 def existing_store() -> Store:
@@ -189,11 +195,3 @@ def empty(store: Store) -> None:
             if table is not models.alembic_version:
                 store.run_sql(f"DELETE FROM {table.name}")
         store.set_pool("default_pool", 128, "Default pool")
-
-
-def last_interval(dag_id: str) -> DataInterval | None:
-    """The data interval of the newest run that the schedule made; None if there is none, or no database yet."""
-    if not is_there():
-        return None
-    last = open_store().last_scheduled_run(dag_id)
-    return last.data_interval if last else None

@@ -66,6 +66,7 @@ def make_scheduler(
 
     The caller holds the right to schedule on it.
     """
+    conf.get("core", "executor")  # ConfigError if there is no such executor
     clock = SystemClock()
     runner = TaskRunner(store, clock, logs or LogStore(conf.get("logging", "base_log_folder")), open_warehouse)
     scheduler = kind(store, clock, SequentialExecutor(), runner=runner, listeners=listeners)
