@@ -352,11 +352,12 @@ class XComArg(Reference, Markable, Dependency):
         Inside a mapped group it is what the instance of the same map index pushed.
         """
         ti = context["ti"]
-        index = ti.map_index if self.operator.shares_instances_with(ti.task) else None
-        value = ti.xcom_pull(task_ids=self.operator.task_id, key=self.key, map_indexes=index, default=self)
+        beside = self.operator.mapped_group is not None and self.operator.shares_instances_with(ti.task)
+        which = {"map_indexes": ti.map_index} if beside else {}
+        value = ti.xcom_pull(task_ids=self.operator.task_id, key=self.key, default=self, **which)
         if value is not self:
             return value
-        if self.operator.expansion is not None and index is None:
+        if self.operator.expansion is not None and not beside:
             return []
         if self.key != "return_value":
             raise XComError(
@@ -558,6 +559,17 @@ class BaseOperator(TaskArguments, Markable, Dependency, metaclass=OperatorMeta):
     def task_type(self) -> str:
         """The operator's class name."""
         return type(self).__name__
+
+    @property
+    def kind(self) -> str:
+        """Its operator, and what else a list or a picture should say of it.
+
+        >>> BaseOperator("clear").as_teardown().kind
+        'BaseOperator (teardown)'
+        """
+        kinds = {"setup": self.is_setup, "teardown": self.is_teardown, "mapped": self.expansion is not None}
+        said = ", ".join(kind for kind, holds in kinds.items() if holds)
+        return f"{self.task_type} ({said})" if said else self.task_type
 
     @property
     def dag_id(self) -> str | None:
@@ -1046,7 +1058,7 @@ class DAG(metaclass=CheckedArguments):
             return as_html(caption, [("not a DAG yet",), (str(error),)])
         numbered = [(str(i), self.task_dict[task_id]) for i, layer in enumerate(layers, 1) for task_id in layer]
         rows = [
-            (number, task.task_id, task.task_type, ", ".join(self.graph.pred[task.task_id]), str(task.trigger_rule))
+            (number, task.task_id, task.kind, ", ".join(self.graph.pred[task.task_id]), str(task.trigger_rule))
             for number, task in numbered
         ]
         more = [("…", f"and {len(rows) - MOST_SHOWN:,} more tasks", "", "", "")] if len(rows) > MOST_SHOWN else []

@@ -49,7 +49,7 @@ def list_tasks(dag_id: str, source: Path | None, output: str) -> None:
     rows = [
         {
             "task_id": task_id,
-            "operator": type(dag.task_dict[task_id]).__name__,
+            "operator": dag.task_dict[task_id].kind,
             "trigger_rule": str(dag.task_dict[task_id].trigger_rule),
             "retries": dag.task_dict[task_id].retries,
         }

@@ -102,7 +102,7 @@ def graph(dag: DAG, states: Mapping[str, str | None] | None = None, title: str |
 
 
 def _second_line(dag: DAG, task_id: str, states: Mapping[str, str | None] | None) -> str:
-    return dag.task_dict[task_id].task_type if states is None else signed(states.get(task_id))
+    return dag.task_dict[task_id].kind if states is None else signed(states.get(task_id))
 
 
 # --- the layout -------------------------------------------------------------------------------------------------------
@@ -300,10 +300,12 @@ def _graph_in_words(
     dag: DAG, layers: Sequence[Sequence[str]], states: Mapping[str, str | None] | None, title: str
 ) -> str:
     rows = []
+    special = {task.task_id: task.kind for task in dag.tasks if task.kind != task.task_type}
     for depth, layer in enumerate(layers, 1):
         for task_id in layer:
             labels = dag.graph.pred[task_id]
             before = ", ".join(f"{up} ({edge['label']})" if edge.get("label") else up for up, edge in labels.items())
             state = [] if states is None else [signed(states.get(task_id))]
-            rows.append((str(depth), task_id, *state, f"after {before}" if before else ""))
+            kind = [special.get(task_id, "")] if special else []
+            rows.append((str(depth), task_id, *state, *kind, f"after {before}" if before else ""))
     return f"{title}: {counted(len(dag.task_dict), 'task')} in {counted(len(layers), 'layer')}\n{aligned(rows)}"
