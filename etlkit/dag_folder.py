@@ -76,7 +76,8 @@ class DagFolder:
 
     `dags` has each DAG by its id, `errors` one `DagFileError` for each file that does not load. If two files have a DAG
     of the same id, the first file (by path) has it, and the second is the broken one. A file without the word "dag" in
-    it is not run ([core] dag_discovery_safe_mode), and one that another file imports needs no DAG of its own.
+    it is not run ([core] dag_discovery_safe_mode); one that another file imports needs no DAG of its own, nor does an
+    `__init__.py`.
     DagFileError if `path` does not exist; if it disappears later, that is one of the `errors`.
     """
 
@@ -167,7 +168,7 @@ class DagFolder:
                 self.errors.append(DagFileError(str(path), str(DuplicateDagIdFound(taken[0].dag_id, files))))
             elif file.error is None:
                 self.dags.update({dag.dag_id: dag for dag in file.dags})
-            elif file.error.reason != NO_DAG or not self._is_imported(path):
+            elif file.error.reason != NO_DAG or not (path.name == "__init__.py" or self._is_imported(path)):
                 self.errors.append(file.error)
 
     # --- helpers: modules of the folder that DAG files have imported by their names ---

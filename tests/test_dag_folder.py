@@ -395,3 +395,10 @@ def test_what_each_file_has_is_reported_with_the_time_it_took(folder):
     found = {Path(file.path).name: file for file in DagFolder(folder).report()}
     assert {name: file.dag_ids for name, file in found.items()} == {"a.py": ["a"], "broken.py": []}
     assert all(0 < file.seconds < 60 for file in found.values())
+
+
+def test_a_package_file_needs_no_dag(folder):
+    write(folder / "__init__.py", '"""DAG files of the team."""')
+    write(folder / "good.py", one_dag("good"))
+    found = DagFolder(folder)
+    assert (len(found.dags), found.errors) == (1, [])

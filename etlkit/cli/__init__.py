@@ -149,7 +149,7 @@ def _own_stdout() -> TextIO:
     sys.stdout.flush()
     own = os.dup(1)
     os.dup2(2, 1)
-    return os.fdopen(own, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, buffering=1)
+    return open(own, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, buffering=1, closefd=False)
 
 
 def main() -> None:
