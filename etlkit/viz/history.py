@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
+from itertools import islice
 from typing import Any
 
 from etlkit import tables
 from etlkit.dag import DAG
 from etlkit.states import QUEUED, RUNNING, SCHEDULED
 from etlkit.store import RunRow, Store, instant
-from etlkit.timetables import DagRunInfo
 from etlkit.viz.dag_graph import graph
 from etlkit.viz.interval_timeline import timeline
 from etlkit.viz.looks import Picture, most_telling
 from etlkit.viz.run_calendar import calendar
 from etlkit.viz.run_gantt import Attempt, gantt
 from etlkit.viz.run_grid import grid
+from etlkit.why import AboutDag
 
 
 def run_labels(runs: Iterable[RunRow], zone: tzinfo) -> list[str]:
@@ -122,20 +123,8 @@ def _name(task_id: str, map_index: int) -> str:
 
 def timeline_of_runs(store: Store, dag: DAG, runs: Sequence[RunRow], *, now: datetime, coming: int = 1) -> Picture:
     """Some runs and the next ones, `coming` of them, on the DAG's clock."""
-    return timeline([*runs, *next_runs(store, dag, now, coming)], dag.dag_id, now=now, zone=dag.timezone)
-
-
-def next_runs(store: Store, dag: DAG, now: datetime, count: int) -> list[DagRunInfo]:
-    """The next runs that the schedule makes, as seen at `now`, `count` of them or as many as there are."""
-    last = store.last_scheduled_run(dag.dag_id)
-    interval, found = last.data_interval if last else None, list[DagRunInfo]()
-    while len(found) < count:
-        info = dag.timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=dag.restriction(now))
-        if info is None or info.data_interval == interval:
-            break
-        found.append(info)
-        interval = info.data_interval
-    return found
+    next_runs = islice(AboutDag(store, dag, now, None).coming_runs(dag.restriction(now)), coming)
+    return timeline([*runs, *next_runs], dag.dag_id, now=now, zone=dag.timezone)
 
 
 def calendar_of_runs(dag: DAG, runs: Sequence[RunRow]) -> Picture:

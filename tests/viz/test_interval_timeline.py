@@ -44,6 +44,11 @@ def test_more_runs_to_come_can_be_shown(lab):
     ]
 
 
+def test_a_date_that_has_a_run_already_is_not_to_come(lab):
+    lab.trigger(logical_date="2013-01-03")
+    assert str(lab.timeline()).splitlines()[-1].startswith("2013-01-04")
+
+
 def test_a_schedule_that_is_over_has_none_to_come():
     dag = make_dag("d", "a", schedule="@daily", end_date=START, catchup=True)
     with Lab(start=START + 3 * DAY) as lab:
