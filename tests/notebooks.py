@@ -7,8 +7,10 @@ same bytes. A notebook that writes to stderr or raises (in a cell without the ta
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 from jupyter_client import AsyncKernelManager
@@ -36,7 +38,8 @@ def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
     kernel = AsyncKernelManager(kernel_name=CURRENT_ENV_KERNEL_NAME, kernel_spec_manager=NbvalKernelspecManager())
     folders = {"metadata": {"path": str(folder)}}
     client = NotebookClient(notebook, km=kernel, timeout=120, coalesce_streams=True, resources=folders)
-    return client.execute(cleanup_kc=True)
+    with TemporaryDirectory() as home:  # progress is kept there, and not where a learner's is
+        return client.execute(cleanup_kc=True, env={**os.environ, "ETLKIT_HOME": home})
 
 
 def normalised(notebook: NotebookNode) -> NotebookNode:
