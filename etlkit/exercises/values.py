@@ -127,7 +127,7 @@ HAND_OVER = Exercise(
             (Step("run 1", "3 rows", (3, True)), Step("run 2", "200 rows", (200, True))),
         ),
         Timeline("two workers", (Step("run 3", "3 rows; each worker has its own disk", (3, False)),), hidden=True),
-        Timeline("a year", (Step("run 4", "5000 rows", (5_000, True)),), hidden=True),
+        Timeline("a year", (Step("run 4", "2000 rows", (2_000, True)),), hidden=True),
     ),
     start=hand_over_start,
     solution=hand_over,
