@@ -304,3 +304,25 @@ def test_a_run_ends_as_that_of_the_unrolled_dag(plan, dynamic):
         assert found == expected or (found.keys() == {-1} and set(expected.values()) == set(found.values()))
     assert worlds[0].only_run().state == worlds[1].only_run().state
     assert worlds[0].states()["after"] == theirs["after"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(plans(), st.booleans())
+def test_a_scheduler_that_forgets_everything_after_each_pass_comes_to_the_same(plan, dynamic):
+    def mapped():
+        before, after = End("before", plan[3]), Do("after", trigger_rule=plan[4])
+        items = give(list(range(plan[0]))) if dynamic else list(range(plan[0]))
+        task_group(lambda n: written(plan, before, after), group_id="g").expand(n=items)
+
+    undisturbed, disturbed = run_of(mapped), World(dag_of(mapped))
+    disturbed.trigger()
+    for _ in range(30):
+        disturbed.scheduler.tick()
+        disturbed.restart()
+    disturbed.run_until(START + DAY)
+    ours, theirs = (
+        {(row.task_id, row.map_index): (row.state, row.try_number) for row in world.store.task_instances(1)}
+        for world in (disturbed, undisturbed)
+    )
+    assert ours == theirs
+    assert disturbed.only_run().state == undisturbed.only_run().state

@@ -374,3 +374,22 @@ def test_a_run_ends_as_that_of_the_unrolled_dag(ends, rule):
     assert list(states(worlds[0], "end").values()) == [theirs[f"end{i}"] for i in range(len(ends))]
     assert (ours["after"], ours["last"]) == (theirs["after"], theirs["last"])
     assert worlds[0].only_run().state == worlds[1].only_run().state
+
+
+# --- sources ---
+
+
+def test_a_task_is_mapped_over_what_there_is_if_instances_of_its_source_failed():
+    @task
+    def fails_on_two(x):
+        if x == 2:
+            raise AirflowFailException
+        return x
+
+    world = run_of(lambda: echo.override(trigger_rule="all_done").expand(x=fails_on_two.expand(x=[1, 2, 3])))
+    assert values(world, "echo") == [1, 3] and states(world, "echo") == {0: "success", 1: "success"}
+
+
+def test_a_source_without_an_instance_leaves_nothing_to_map_over():
+    world = run_of(lambda: echo.expand(x=give.override(start_date=START + DAY)([1, 2])))
+    assert world.states() == {"echo": "skipped"}
