@@ -360,7 +360,7 @@ def test_config_get_value_refuses_what_there_is_not(etlkit, monkeypatch):
     assert "did you mean 'core'?" in etlkit.refused("config", "get-value", "cor", "parallelism")
     monkeypatch.setenv("ETLKIT__CORE__PARALLELISM", "many")
     conf.use(None)
-    assert "'many' is not a valid int" in etlkit.refused("config", "get-value", "core", "parallelism")
+    assert "= 'many' is not a valid" in etlkit.refused("config", "get-value", "core", "parallelism")
 
 
 # --- the key ----------------------------------------------------------------------------------------------------------

@@ -123,7 +123,8 @@ def test_tasks_run_obeys_the_run_before(pipeline):
     run(pipeline, "extract", day="2013-01-06", exit_code=1)
     pipeline.broken.unlink()
     run(pipeline, "extract", "-i", day="2013-01-06")
-    assert f"depends_on_past: it is not finished in {RUN}" in pipeline.refused("tasks", "run", "p", "load", "2013-01-06")
+    line = pipeline.refused("tasks", "run", "p", "load", "2013-01-06")
+    assert f"depends_on_past: it is not finished in {RUN}" in line
     assert run(pipeline, "load", "--ignore-depends-on-past", day="2013-01-06") == ("success", 1)
 
 
