@@ -110,7 +110,7 @@ class Verdict:
         return f"{self.exercise_id}: not yet. {self.problem}".rstrip()
 
     def _tail(self) -> list[str]:
-        lines = [f"A belief that leads here: {self.belief.sentence}"] if self.belief else []
+        lines = [f"A belief that leads here: {self.belief}"] if self.belief else []
         return lines if self.passed else [*lines, f'A hint: ex.hint("{self.exercise_id}")']
 
     def __str__(self) -> str:

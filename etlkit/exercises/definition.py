@@ -49,12 +49,18 @@ An answer of the kind DAG arrives as a function of no arguments that gives the D
 class Belief:
     """Something that many people believe, and what somebody who believes it would answer.
 
+    The first sentence says the belief, what follows says what is so.
+
     It is recognised by behaviour: an answer that shows what this `answer` shows, where the right one shows another.
     """
 
     name: str
     sentence: str
     answer: Any
+
+    def __str__(self) -> str:
+        belief, end, truth = self.sentence.partition(". ")
+        return f"“{belief}.” {truth}" if end else f"“{belief}”"
 
 
 @dataclass(frozen=True, eq=False)

@@ -154,7 +154,7 @@ def test_a_dag_may_be_handed_in_or_made():
     assert "raised TypeError: the function must return a DAG, not None" in str(check_answer(found, lambda: None))
 
 
-DOUBLE = Belief("double", "twice is the same.", lambda total: f"{2 * total}")
+DOUBLE = Belief("double", "twice is the same. It is twice as much.", lambda total: f"{2 * total}")
 SQUARE = Belief("square", "the square is the same.", lambda total: f"{total * total}")
 
 
@@ -162,7 +162,7 @@ def test_a_belief_is_recognised_by_what_an_answer_does_in_the_whole_timeline():
     found = exercise(Timeline("two", steps(2, 1)), beliefs=(DOUBLE, SQUARE))
     verdict = check_answer(found, lambda total: str(total + total))
     assert verdict.belief is DOUBLE
-    assert "A belief that leads here: twice is the same." in str(verdict)
+    assert "A belief that leads here: “twice is the same.” It is twice as much." in str(verdict)
     assert check_answer(found, lambda total: str(total**2)).belief is SQUARE
     assert check_answer(found, lambda total: "4").belief is None  # both say 4 at first, and neither at last
 

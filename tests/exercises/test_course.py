@@ -61,7 +61,7 @@ def test_each_belief_fails_with_its_own_message(exercise, belief):
     verdict = ex.check(exercise.id, belief.answer)
     assert not verdict.passed
     assert verdict.belief is belief
-    assert belief.sentence in str(verdict)
+    assert str(belief) in str(verdict)
     assert verdict.counterexample.moments[-1].right is False
 
 
@@ -70,6 +70,8 @@ def test_every_text_is_there(exercise):
     texts = [exercise.asked, exercise.why, source(exercise.solution), *exercise.hints]
     texts += [text for belief in exercise.beliefs for text in (belief.name, belief.sentence)]
     assert all(text.strip() for text in texts)
+    for belief in exercise.beliefs:
+        assert ". " in belief.sentence, "the belief, and then what is so"
     assert exercise.hints
     for given, text in enumerate(exercise.hints, 1):
         assert str(ex.hint(exercise.id)).startswith(f"Hint {given} of {len(exercise.hints)}: {text}")
