@@ -247,10 +247,28 @@ def _state_now(store: Store, run: RunRow) -> str:
 
 
 def _scopes_around(dag: DAG, tasks: list[TaskRow], among: list[TaskRow]) -> list[TaskRow]:
-    """The setups and teardowns that have to run again with these tasks."""
-    chosen = {task.task_id for task in tasks}
-    also = with_their_scopes(dag, chosen) - chosen
-    return [task for task in among if task.task_id in also]
+    """The setups and teardowns that have to run again with these tasks; in a mapped group those of the same index."""
+    if not any(task.is_setup for task in dag.tasks):
+        return []
+    chosen: dict[tuple[str, int] | None, set[str]] = {None: set()}
+    for task in tasks:
+        chosen.setdefault(_place(dag, task), set()).add(task.task_id)
+    also = {place: with_their_scopes(dag, task_ids) - task_ids for place, task_ids in chosen.items()}
+    anywhere, taken = set().union(*also.values()), {task.id for task in tasks}
+    return [
+        task
+        for task in among
+        if task.id not in taken
+        for place in [_place(dag, task)]
+        if task.task_id in (anywhere if place is None else also[None] | also.get(place, set()))
+    ]
+
+
+def _place(dag: DAG, row: TaskRow) -> tuple[str, int] | None:
+    """In a mapped group, which one and which instance of it."""
+    task = dag.task_dict.get(row.task_id)
+    group = task.mapped_group if task is not None else None
+    return (group.group_id, row.map_index) if group is not None else None
 
 
 def _with_neighbours(dag: DAG, task_ids: Iterable[str], downstream: bool, upstream: bool) -> set[str]:

@@ -326,3 +326,20 @@ def test_a_scheduler_that_forgets_everything_after_each_pass_comes_to_the_same(p
     )
     assert ours == theirs
     assert disturbed.only_run().state == undisturbed.only_run().state
+
+
+def test_with_an_instance_its_own_setup_and_teardown_run_again():
+    broken = {1}
+
+    @task_group
+    def g(n):
+        with EmptyOperator(task_id="make").as_setup() >> EmptyOperator(task_id="clear").as_teardown():
+            task(lambda n: 1 / (n not in broken), task_id="work")(n)
+
+    world = run_of(lambda: g.expand(n=[0, 1, 2]))
+    cleared = world.clear(world.only_run(), only_failed=True)
+    assert {(row.task_id, row.map_index) for row in cleared} == {("g.make", 1), ("g.work", 1), ("g.clear", 1)}
+    broken.clear()
+    world.run_until(START + 2 * DAY)
+    assert states(world, "g.work") == {0: "success", 1: "success", 2: "success"}
+    assert [row.try_number for row in instances(world, "g.clear")] == [1, 2, 1]

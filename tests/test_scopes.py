@@ -11,6 +11,7 @@ from etlkit.operators.empty import EmptyOperator
 from etlkit.operators.python import ShortCircuitOperator
 from etlkit.scopes import TEARDOWN_RULE, context_wrapper
 from etlkit.taskflow import setup, task, task_group, teardown
+from etlkit.why import why
 from tests.engine import HOUR, START, Do, World
 
 BROKEN = AirflowFailException("broken")
@@ -249,3 +250,13 @@ def test_with_a_task_its_setups_and_teardowns_are_cleared(dag, how, cleared):
     Do("before") >> s.as_setup() >> w >> [t.as_teardown(setups=s), Do("x")]
     world, run = ran(dag)
     assert " ".join(sorted({row.task_id for row in world.clear(run, *how.pop("task_ids", ()), **how)})) == cleared
+
+
+def test_why_a_teardown_waits_for_more_than_what_is_directly_before_it(dag):
+    s, t = Do("s").as_setup(), Do("t")
+    s >> [Do("quick", BROKEN), Do("slow", ValueError("once"), retries=1)] >> Do("join") >> t.as_teardown(setups=s)
+    world, run = ran(dag)
+    answer = why(world.store, dag, task_id="t", run_id=run.run_id, now=world.clock.now())
+    assert str(answer).endswith("waits for slow (up_for_retry)")
+    world.run_until(START + HOUR)
+    assert world.states(run)["t"] == "success"
