@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from etlkit.errors import CheckFailed
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
 from etlkit.exercises.stage import connected, listing, table_text, utc
+from etlkit.summaries import Summary, build_summaries
+from etlkit.warehouse import checks
 
 # --- load twice -------------------------------------------------------------------------------------------------------
 
@@ -297,6 +300,141 @@ SUMMARY = Exercise(
     ),
 )
 
+# --- checked before it is seen ----------------------------------------------------------------------------------------
+
+HOURS = "CREATE TABLE readings (airport VARCHAR, day DATE, hour INTEGER, temp DOUBLE, PRIMARY KEY (airport, day, hour))"
+MEANS = "SELECT airport, day, round(avg(temp), 1) AS mean, count(temp) AS hours FROM readings GROUP BY ALL"
+NOT_EMPTY, WHOLE = checks.row_count(1), checks.every("hours = 3")
+POSSIBLE = checks.every("temp BETWEEN -60 AND 130")
+
+
+def checked() -> Summary:
+    return Summary(
+        "daily",
+        "SELECT airport, day, round(avg(temp), 1) AS mean, count(temp) AS hours FROM readings GROUP BY ALL",
+        input_checks={"readings": [checks.row_count(1), checks.every("temp BETWEEN -60 AND 130")]},
+        output_checks=[checks.every("hours = 3")],
+    )
+
+
+def checked_start() -> Summary:
+    return Summary("daily", "SELECT DISTINCT airport, day FROM readings")
+
+
+def unchecked() -> Summary:
+    return Summary("daily", MEANS)
+
+
+def left_out() -> Summary:
+    whole = f"{MEANS} HAVING count(temp) = 3 AND min(temp) >= -60 AND max(temp) <= 130"
+    return Summary("daily", whole, input_checks={"readings": [NOT_EMPTY]})
+
+
+def checked_by_its_mean() -> Summary:
+    possible = checks.every("mean BETWEEN -60 AND 130")
+    return Summary("daily", MEANS, input_checks={"readings": [NOT_EMPTY]}, output_checks=[WHOLE, possible])
+
+
+def checked_by_row() -> Summary:
+    return Summary("daily", MEANS, input_checks={"readings": [POSSIBLE]}, output_checks=[WHOLE])
+
+
+def play_building(summary: Callable[[], Summary], timeline: Timeline) -> Iterator[str]:
+    """The table after each attempt to build it; None is given when the raw table came empty."""
+    with connected(HOURS) as con:
+        for step in timeline.steps:
+            if step.given is None:
+                con.execute("DELETE FROM readings")
+            else:
+                con.executemany("INSERT OR REPLACE INTO readings VALUES (?, ?, ?, ?)", step.given)
+            try:
+                build_summaries(con, [summary()])
+            except CheckFailed:
+                state = "a check failed; "
+            else:
+                state = ""
+            there = con.execute("FROM duckdb_tables() WHERE table_name = 'daily'").fetchall()
+            yield state + (table_text(con, "FROM daily ORDER BY ALL") if there else "no table")
+
+
+def of_day(day: int, *temps: float | None) -> list[tuple[Any, ...]]:
+    """JFK's readings of a day in January: at 6, at 12 and at 18 o'clock."""
+    return [("JFK", f"2013-01-{day:02}", hour, temp) for hour, temp in zip((6, 12, 18), temps, strict=False)]
+
+
+CHECKED = Exercise(
+    id="01-checks",
+    tier="stretch",
+    kind="function",
+    asked="Write a function without arguments that gives a Summary with the name `daily`. From readings(airport, day,"
+    " hour, temp)\nit makes a row for each airport and day: airport, day, mean (rounded to one digit), hours (how many"
+    " temperatures).\nA day is whole with three temperatures, and each is possible: from -60 to 130 °F. If any day is"
+    " not whole, any temperature\nnot possible, or there is no reading at all, a check must fail, so that the old table"
+    " stays.",
+    play=play_building,
+    timelines=(
+        Timeline(
+            "a day comes in parts",
+            (
+                Step("1", "1 January, whole", of_day(1, 30.0, 38.0, 34.0)),
+                Step("2", "2 January, without the evening", of_day(2, 31.0, 39.0)),
+                Step("3", "2 January, whole", of_day(2, 31.0, 39.0, 35.0)),
+            ),
+        ),
+        Timeline(
+            "a sensor breaks",
+            (
+                Step("1", "1 January, whole", of_day(1, 30.0, 38.0, 34.0)),
+                Step("2", "2 January, with 200 °F at noon", of_day(2, 31.0, 200.0, 35.0)),
+                Step("3", "2 January, corrected", of_day(2, 31.0, 39.0, 35.0)),
+            ),
+            hidden=True,
+        ),
+        Timeline(
+            "a raw table that came empty",
+            (
+                Step("1", "1 January, whole", of_day(1, 30.0, 38.0, 34.0)),
+                Step("2", "the raw table is empty", None),
+            ),
+            hidden=True,
+        ),
+    ),
+    start=checked_start,
+    solution=checked,
+    why="What must hold of each reading is checked before the table is built, and what must hold of a day in the table"
+    " that was. An empty table breaks no rule about its rows, so that there are any is a rule of its own.",
+    beliefs=(
+        Belief(
+            "it-ran-so-it-is-right",
+            "a query that ran has given the right table. It ran over what was there: half a day, a broken sensor,"
+            " nothing at all.",
+            unchecked,
+        ),
+        Belief(
+            "leave-out-what-is-bad",
+            "leaving out what is not whole is as good as a check. The table then lacks a day, and nothing says so; a"
+            " check that fails does.",
+            left_out,
+        ),
+        Belief(
+            "the-mean-tells",
+            "a possible mean shows that the temperatures are possible. One impossible value hides among the others;"
+            " check the readings.",
+            checked_by_its_mean,
+        ),
+        Belief(
+            "no-row-no-fault",
+            "if every row is right, the table is. A table without rows breaks no rule about rows.",
+            checked_by_row,
+        ),
+    ),
+    hints=(
+        "input_checks={'readings': [...]} look at what is read, output_checks=[...] at what was built.",
+        "checks.every(condition) is about each row. Which check is about how many rows there are?",
+        "Where would you see one temperature of 200 °F: in the readings, or in the means?",
+    ),
+)
+
 
 def see_second_load() -> Seen:
     with connected(DAILY) as con:
@@ -320,4 +458,4 @@ PREDICTIONS = [
         (9,),
     ),
 ]
-EXERCISES = [LOAD_TWICE, CURSOR, SUMMARY]
+EXERCISES = [LOAD_TWICE, CURSOR, SUMMARY, CHECKED]
