@@ -1,11 +1,13 @@
-"""Notebook 07: who is told of a failure, what a run's colour says, and what skipping does."""
+"""Notebook 07: who is told of a failure, what a run's colour says, what skipping does, and what to try again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 from etlkit.dag import DAG
+from etlkit.errors import AirflowFailException
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
 from etlkit.exercises.stage import listing, states
 from etlkit.lab import Lab
@@ -295,6 +297,158 @@ SKIPPED = Exercise(
 )
 
 
+# --- which failures are worth another try -----------------------------------------------------------------------------
+
+Ask = Callable[[], None]
+
+
+def asking(ask: Ask, **retrying: Any) -> DAG:
+    with DAG("patient") as dag:
+        PythonOperator(task_id="extract", python_callable=ask, **retrying)
+    return dag
+
+
+def unless_refused(ask: Ask) -> Ask:
+    """The same, but a wrong key is final."""
+
+    def extract() -> None:
+        try:
+            ask()
+        except PermissionError as error:
+            raise AirflowFailException(str(error)) from error
+
+    return extract
+
+
+def patient(ask: Ask) -> DAG:
+    return asking(unless_refused(ask), retries=5, retry_delay=timedelta(minutes=5), retry_exponential_backoff=True)
+
+
+def patient_start(ask: Ask) -> DAG:
+    return asking(lambda: None)
+
+
+def patient_in_equal_steps(ask: Ask) -> DAG:
+    return asking(unless_refused(ask), retries=5, retry_delay=timedelta(minutes=5))
+
+
+def patient_by_hammering(ask: Ask) -> DAG:
+    return asking(unless_refused(ask), retries=100, retry_delay=timedelta(minutes=1))
+
+
+def patient_by_sleeping(ask: Ask) -> DAG:
+    return asking(unless_refused(ask), retries=2, retry_delay=timedelta(hours=1))
+
+
+def patient_with_everything(ask: Ask) -> DAG:
+    return asking(ask, retries=5, retry_delay=timedelta(minutes=5), retry_exponential_backoff=True)
+
+
+def patient_with_nothing(ask: Ask) -> DAG:
+    def extract() -> None:
+        try:
+            ask()
+        except Exception as error:
+            raise AirflowFailException(str(error)) from error
+
+    return asking(extract, retries=5, retry_delay=timedelta(minutes=5), retry_exponential_backoff=True)
+
+
+def play_outages(make: Callable[[Ask], DAG], timeline: Timeline) -> Iterator[str]:
+    """A run that meets an outage of so many minutes, or for None a wrong key; whether it got over it, and how."""
+    for step in timeline.steps:
+        calls: list[datetime] = []
+        with Lab(start="2013-01-01") as lab:
+            lab.add(make(answering(lab, step.given, calls))).trigger()
+            lab.advance(minutes=10)
+            soon = states(lab).get("extract") == "success"
+            lab.advance(hours=6)
+            yield told_of_calls(step.given, len(calls), soon, lab.store.runs()[-1].state)
+
+
+def answering(lab: Lab, minutes: int | None, calls: list[datetime]) -> Ask:
+    """A service that is down for so long, or for None does not take the key."""
+    up = lab.now + timedelta(minutes=minutes or 0)
+
+    def ask() -> None:
+        calls.append(lab.now)
+        if minutes is None:
+            raise PermissionError("401: the key is wrong")
+        if lab.now < up:
+            raise ConnectionError("the service does not answer")
+
+    return ask
+
+
+def told_of_calls(minutes: int | None, calls: int, soon: bool, state: str) -> str:
+    """What is asked for, and no more: an answer may choose its own waits."""
+    many = {0: "no call", 1: "one call"}.get(calls, "at most six calls" if calls <= 6 else "more than six calls")
+    when = "" if minutes != 1 else ", within ten minutes" if soon else ", not within ten minutes"
+    return f"the run: {state}{when}; {many}"
+
+
+PATIENCE = Exercise(
+    id="07-patience",
+    tier="stretch",
+    kind="function",
+    asked="Write a function `make(ask)` that makes a DAG with one task, which calls `ask()`. That raises"
+    " ConnectionError while the\nservice is down, and PermissionError if the key is wrong. After an outage of an hour"
+    " the run must succeed, with at most\nsix calls; after one of a minute, within ten minutes. A wrong key must fail"
+    " the run at the first call.",
+    play=play_outages,
+    timelines=(
+        Timeline(
+            "two outages and a wrong key",
+            (
+                Step("run 1", "the service is down for a minute", 1),
+                Step("run 2", "it is down for an hour", 60),
+                Step("run 3", "the key is wrong", None),
+            ),
+        ),
+        Timeline("another outage", (Step("run 4", "the service is down for half an hour", 30),), hidden=True),
+    ),
+    start=patient_start,
+    solution=patient,
+    why="Waits that double are short at first and reach far with few tries. What no try can heal is raised as"
+    " AirflowFailException, and nobody waits for it.",
+    beliefs=(
+        Belief(
+            "some-retries-do",
+            "a few retries get over any outage. They reach as far as their waits add up to: five times five minutes"
+            " are 25.",
+            patient_in_equal_steps,
+        ),
+        Belief(
+            "more-tries-are-better",
+            "the more often I ask, the better. A service that is down gets up no sooner, and many limit how often one"
+            " may ask.",
+            patient_by_hammering,
+        ),
+        Belief(
+            "wait-long-enough",
+            "wait once, for as long as an outage may last. Then a failure of a minute costs an hour.",
+            patient_by_sleeping,
+        ),
+        Belief(
+            "failures-are-alike",
+            "each failure is worth another try. A wrong key stays wrong, and the failure is told an hour late.",
+            patient_with_everything,
+        ),
+        Belief(
+            "catch-them-all",
+            "AirflowFailException is for whatever goes wrong. It says that no try will help, so an outage of a minute"
+            " fails the run.",
+            patient_with_nothing,
+        ),
+    ),
+    hints=(
+        "How many minutes do waits of 5, 10, 20 and 40 minutes add up to?",
+        "retry_exponential_backoff=True; and catch PermissionError inside the task.",
+        "What may a task raise so that it is not tried again?",
+    ),
+)
+
+
 def see_callbacks() -> Seen:
     with Lab(start="2013-01-01") as lab:
         calls: list[str] = []
@@ -336,4 +490,4 @@ PREDICTIONS = [
         (15,),
     ),
 ]
-EXERCISES = [CALLBACKS, GREEN, SKIPPED]
+EXERCISES = [CALLBACKS, GREEN, SKIPPED, PATIENCE]
