@@ -1,4 +1,8 @@
-"""What tests of the command line share."""
+"""What tests share: the command line in a home folder of its own, and how properties are searched.
+
+Properties are tried with the same examples each time, so that a test says the same today and tomorrow;
+`HYPOTHESIS_PROFILE=explore pytest` tries others. A machine that is busy fails no test.
+"""
 
 import json
 import os
@@ -8,10 +12,15 @@ from textwrap import dedent
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import settings
 
 from etlkit.cli import cli
 from etlkit.clock import SystemClock
 from etlkit.config import conf
+
+settings.register_profile("etlkit", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "etlkit"))
 
 
 class CommandLine:

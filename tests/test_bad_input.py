@@ -160,7 +160,11 @@ def test_names_that_are_odd_but_legal_work_everywhere(etlkit, name):
 @pytest.mark.parametrize(
     ("variable", "value", "line"),
     [
-        ("CORE__PARALLELISM", "many", "ETLKIT__CORE__PARALLELISM: [core] parallelism = 'many' is not a valid int"),
+        (
+            "CORE__PARALLELISM",
+            "many",
+            "ETLKIT__CORE__PARALLELISM: [core] parallelism = 'many' is not a valid positive number",
+        ),
         ("DATABASE__SQL_ALCHEMY_CONN", "nonsense", "[database] sql_alchemy_conn names no database that can be used"),
         ("DATABASE__SQL_ALCHEMY_CONN", "oracle9://a:secret@b/c", "[database] sql_alchemy_conn names no database"),
         ("DATABASE__SQL_ALCHEMY_CONN", "sqlite:////no/such/folder/x.db", "there is no folder /no/such/folder"),
