@@ -7,43 +7,32 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from etlkit import datasets
 from etlkit.dag import DAG
+from etlkit.exercises.capstone_parts import (
+    LOAD_FLIGHTS,
+    LOAD_READINGS,
+    READINGS,
+    SUMMARIES,
+    all_faults,
+    corrected,
+    delays_text,
+    january,
+    load_flights,
+    load_readings,
+    nonsense,
+    readings_of,
+    summaries,
+    unchecked_summaries,
+    weather_text,
+)
 from etlkit.exercises.definition import Belief, Exercise, Step, Timeline
 from etlkit.exercises.stage import utc
 from etlkit.lab import Lab
-from etlkit.sources import HttpSource, Revision, WeatherApi
+from etlkit.sources import WeatherApi
 from etlkit.summaries import Summary, summary_tasks
 from etlkit.taskflow import task
-from etlkit.warehouse import checks, merge
 
 NEW_YORK = ZoneInfo("America/New_York")
-COLUMNS = {"airport": "VARCHAR", "observed_at": "TIMESTAMPTZ", "temp": "DOUBLE", "updated_at": "TIMESTAMPTZ"}
-READINGS = """
-    CREATE TABLE IF NOT EXISTS readings (
-        airport VARCHAR, observed_at TIMESTAMPTZ, temp DOUBLE, updated_at TIMESTAMPTZ,
-        PRIMARY KEY (airport, observed_at)
-    )
-"""
-FLIGHTS = "CREATE TABLE IF NOT EXISTS flights (airport VARCHAR, date DATE, delay DOUBLE)"
-SUMMARIES = [
-    Summary(
-        "daily_weather",
-        """SELECT airport, timezone('America/New_York', observed_at)::DATE AS date,
-                  round(avg(temp), 1) AS temp, count(temp) AS hours
-           FROM readings GROUP BY ALL""",
-        key=["airport", "date"],
-        output_checks=[checks.every("temp BETWEEN -60 AND 140"), checks.every("hours <= 25")],
-    ),
-    Summary(
-        "daily_delays",
-        """SELECT flights.airport, flights.date, count(*) AS flights, round(avg(delay), 1) AS delay,
-                  any_value(temp) AS temp
-           FROM flights LEFT JOIN daily_weather USING (airport, date) GROUP BY ALL""",
-        key=["airport", "date"],
-        output_checks=[checks.row_count(1)],
-    ),
-]
 
 
 def pipeline(api_url: str) -> DAG:
@@ -54,27 +43,15 @@ def pipeline(api_url: str) -> DAG:
 
         @task
         def load_weather(data_interval_start: datetime, warehouse: Any) -> None:
-            day = data_interval_start.astimezone(NEW_YORK).date()
-            rows = HttpSource(f"{api_url}?date={day}", columns=COLUMNS, format="json").read()
-            warehouse.execute(READINGS)
-            merge(warehouse, "readings", rows, key=["airport", "observed_at"], order_by="updated_at")
+            load_readings(warehouse, readings_of(api_url, data_interval_start.astimezone(NEW_YORK).date()))
 
-        @task
-        def load_flights(data_interval_start: datetime, warehouse: Any) -> None:
-            day = data_interval_start.astimezone(NEW_YORK).date()
-            warehouse.execute(FLIGHTS)
-            warehouse.execute("BEGIN")
-            warehouse.execute("DELETE FROM flights WHERE date = ?", [day])
-            warehouse.execute(
-                """INSERT INTO flights SELECT origin, ?, dep_delay FROM read_parquet(?)
-                   WHERE month = ? AND day = ?""",
-                [day, str(datasets.path("flights")), day.month, day.day],
-            )
-            warehouse.execute("COMMIT")
+        @task(task_id="load_flights")
+        def load_days_flights(data_interval_start: datetime, warehouse: Any) -> None:
+            load_flights(warehouse, data_interval_start.astimezone(NEW_YORK).date())
 
-        summaries = summary_tasks(SUMMARIES)
-        load_weather() >> summaries["daily_weather"]
-        load_flights() >> summaries["daily_delays"]
+        built = summary_tasks(summaries())
+        load_weather() >> built["daily_weather"]
+        load_days_flights() >> built["daily_delays"]
     return dag
 
 
@@ -97,7 +74,7 @@ def loading(api_url: str, load: Callable[[Any, Any, date], None]) -> DAG:
     def load_weather(warehouse: Any, data_interval_start: datetime) -> None:
         day = data_interval_start.astimezone(NEW_YORK).date()
         warehouse.execute(READINGS)
-        load(warehouse, HttpSource(f"{api_url}?date={day}", columns=COLUMNS, format="json").read(), day)
+        load(warehouse, readings_of(api_url, day), day)
 
     dag = pipeline(api_url)
     dag.get_task("load_weather").python_callable = load_weather  # type: ignore[attr-defined]
@@ -110,26 +87,23 @@ def append(warehouse: Any, rows: Any, day: date) -> None:
 
 
 def keep_own_day(warehouse: Any, rows: Any, day: date) -> None:
-    own = (
-        warehouse.from_arrow(rows).filter(f"timezone('America/New_York', observed_at)::DATE = '{day}'").to_arrow_table()
-    )
-    merge(warehouse, "readings", own, key=["airport", "observed_at"], order_by="updated_at")
+    of_day = f"timezone('America/New_York', observed_at)::DATE = '{day}'"
+    load_readings(warehouse, warehouse.from_arrow(rows).filter(of_day).to_arrow_table())
 
 
 def keep_newer(warehouse: Any, rows: Any, day: date) -> None:
     ((newest,),) = warehouse.execute("SELECT coalesce(max(updated_at), '2000-01-01') FROM readings").fetchall()
-    new = warehouse.from_arrow(rows).filter(f"updated_at > '{newest}'").to_arrow_table()
-    merge(warehouse, "readings", new, key=["airport", "observed_at"], order_by="updated_at")
+    load_readings(warehouse, warehouse.from_arrow(rows).filter(f"updated_at > '{newest}'").to_arrow_table())
 
 
-def with_summaries(dag: DAG, summaries: list[Summary]) -> DAG:
-    for summary in summaries:
-        dag.get_task(summary.name).config = summaries  # type: ignore[attr-defined]
+def with_summaries(dag: DAG, others: list[Summary]) -> DAG:
+    for summary in others:
+        dag.get_task(summary.name).config = others  # type: ignore[attr-defined]
     return dag
 
 
 def appending(api_url: str) -> DAG:
-    heap = [Summary(each.name, each.sql.replace("FROM readings", "FROM heap")) for each in SUMMARIES]
+    heap = [Summary(each.name, each.sql.replace("FROM readings", "FROM heap")) for each in summaries()]
     return with_summaries(loading(api_url, append), heap)
 
 
@@ -164,10 +138,6 @@ def happens(day: int, what: str, action: Action = time_passes, **faults: Any) ->
     return Step(f"2013-01-{day + 1:02} 12:00", what, (action, faults))
 
 
-def january(day: int) -> str:
-    return f"2013-01-{day:02}"
-
-
 def outage(day: int) -> Step:
     return happens(day, f"asked for the {day}th, the service did not answer twice", outages={january(day): 2})
 
@@ -177,14 +147,12 @@ def broken_answer(day: int) -> Step:
 
 
 def correction(day: int) -> Step:
-    changed = Revision("LGA", utc(f"{january(day - 1)} 19:00"), 20.0)
     what = f"with the {day}th came another temperature of LGA on the {day - 1}th"
-    return happens(day, what, revisions={january(day): [changed]})
+    return happens(day, what, revisions={january(day): [corrected(day - 1)]})
 
 
 def broken_sensor(day: int) -> Step:
-    wrong = Revision("JFK", utc(f"{january(day)} 19:00"), 9999.0)
-    return happens(day, "a sensor at JFK reported 9999 °F", revisions={january(day): [wrong]})
+    return happens(day, "a sensor at JFK reported 9999 °F", revisions={january(day): [nonsense(day)]})
 
 
 def late(day: int) -> Step:
@@ -205,40 +173,14 @@ NORMAL = happens(10, "the 10th is over")
 
 def play_pipeline(make: Callable[[str], DAG], timeline: Timeline) -> Iterator[str]:
     """The two summary tables after each step, on a service that has the faults of these steps."""
-    faults: dict[str, Any] = {}
-    for step in timeline.steps:
-        for name, days in step.given[1].items():
-            faults.setdefault(name, {}).update(days)
-    with WeatherApi(**faults) as api, Lab(start="2013-01-11 05:00") as lab:
+    with WeatherApi(**all_faults(timeline)) as api, Lab(start="2013-01-11 05:00") as lab:
         dag = make(api.url)
         lab.add(dag)
         for step in timeline.steps:
             lab.run_until(utc(step.at))
             step.given[0](lab, dag)
             lab.advance(hours=6)
-            yield f"{weather_text(lab)}\n{delays_text(lab)}"
-
-
-def weather_text(lab: Lab) -> str:
-    """The table `daily_weather`, a line a row."""
-    query = "SELECT date, airport, temp, hours FROM daily_weather ORDER BY ALL"
-    return _lines(lab, query, "{} {}: {} °F, {} hours", "daily_weather")
-
-
-def delays_text(lab: Lab) -> str:
-    """The table `daily_delays`, a line a row."""
-    query = "SELECT date, airport, flights, delay, temp FROM daily_delays ORDER BY ALL"
-    return _lines(lab, query, "{} {}: {} flights, {} minutes late, {} °F", "daily_delays")
-
-
-def _lines(lab: Lab, query: str, form: str, table: str) -> str:
-    import duckdb
-
-    try:
-        rows = lab.warehouse.execute(query).fetchall()
-    except duckdb.Error as error:  # no such table or column: to be seen as it is
-        return f"{table}: {str(error).splitlines()[0]}"
-    return "\n".join(form.format(*row) for row in rows) or f"{table} is empty"
+            yield f"{weather_text(lab.warehouse)}\n{delays_text(lab.warehouse)}"
 
 
 def hidden(name: str, *steps: Step) -> Timeline:
@@ -299,7 +241,7 @@ PIPELINE = Exercise(
             "checks-are-for-tests",
             "data that comes from a service is right. A check before a table is shown keeps yesterday's table instead"
             " of nonsense.",
-            lambda api_url: with_summaries(pipeline(api_url), [Summary(each.name, each.sql) for each in SUMMARIES]),
+            lambda api_url: with_summaries(pipeline(api_url), unchecked_summaries()),
         ),
     ),
     hints=(
@@ -312,4 +254,4 @@ PIPELINE = Exercise(
 )
 
 PREDICTIONS: list[Any] = []
-EXERCISES = [PIPELINE]
+EXERCISES = [LOAD_READINGS, LOAD_FLIGHTS, SUMMARIES, PIPELINE]
