@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,3 +177,19 @@ class _CurrentConfig:
 
 conf = _CurrentConfig()
 """The settings in force: `conf.get("core", "parallelism")`."""
+
+
+@contextmanager
+def settings(values: Mapping[str, str]) -> Iterator[None]:
+    """Other settings while a `with` block lasts, by the names that they have in the environment.
+
+    >>> with settings({"ETLKIT__SCHEDULER__CATCHUP_BY_DEFAULT": "True"}):
+    ...     conf.get("scheduler", "catchup_by_default")
+    True
+    """
+    before = conf.current
+    conf.use(Config(before.home, {**before.environ, **values}))
+    try:
+        yield
+    finally:
+        conf.use(before)

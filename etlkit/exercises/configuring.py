@@ -6,10 +6,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from etlkit.config import settings
 from etlkit.connections import Connection
 from etlkit.dag import DAG
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
-from etlkit.exercises.stage import errors, listing, settings
+from etlkit.exercises.stage import errors, listing
 from etlkit.lab import Lab
 from etlkit.operators.python import PythonOperator
 from etlkit.taskflow import task

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from etlkit.config import settings
 from etlkit.dag import DAG
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
-from etlkit.exercises.stage import days_run, intervals_run, listing, one_task, settings, short, utc, watching
+from etlkit.exercises.stage import days_run, intervals_run, listing, one_task, short, utc, watching
 from etlkit.lab import Lab
 from etlkit.operators.empty import EmptyOperator
 from etlkit.timetables import CronDataIntervalTimetable, CronTriggerTimetable

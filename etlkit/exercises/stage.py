@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from etlkit.config import Config, conf
 from etlkit.dag import DAG
 from etlkit.events import TaskEvent
 from etlkit.exercises.definition import Timeline
@@ -96,17 +95,6 @@ def errors(lab: Lab) -> str:
         for event in lab.events
         if isinstance(event, TaskEvent) and event.new == "failed"
     )
-
-
-@contextmanager
-def settings(values: Mapping[str, str]) -> Iterator[None]:
-    """Other settings for a while, by the names that they have in the environment."""
-    before = conf.current
-    conf.use(Config(before.home, {**before.environ, **values}))
-    try:
-        yield
-    finally:
-        conf.use(before)
 
 
 def watching(look: Callable[[Lab], Any]) -> Callable[[Callable[[], DAG], Timeline], Iterator[Any]]:
