@@ -196,8 +196,8 @@ PIPELINE = Exercise(
     " catch-up, it\nloads the weather of the run's day, `GET {api_url}?date=2013-01-10`, and the flights of that day,"
     " from the data set.\nIt keeps two summary tables in the warehouse:\n"
     "  daily_weather(airport, date, temp, hours): the mean temperature, rounded to one digit, and how many it is made"
-    " of\n  daily_delays(airport, date, flights, delay, temp): how many flights, their mean departure delay, rounded"
-    " to one digit,\n    and the temperature as in daily_weather, NULL where there is none\n"
+    " of\n  daily_delays(airport, date, flights, delay, temp): how many flights, cancelled ones too; their mean"
+    " departure\n    delay, rounded to one digit; and the temperature as in daily_weather, NULL where there is none\n"
     "Days are New York's. No mean outside -60 to 140 °F may reach a table; what was there before stays. Services"
     " fail, and\ndata comes late, twice, or corrected.",
     play=play_pipeline,

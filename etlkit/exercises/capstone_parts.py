@@ -220,9 +220,9 @@ LOAD_FLIGHTS = Exercise(
     tier="enough",
     kind="function",
     asked="Write a function `load_flights(con, day)`. It brings the flights of a day, a date, from the file\n"
-    '`datasets.path("flights")` into a table flights(airport, date, delay) of the DuckDB connection `con`, and makes the'
-    "\ntable if there is none. Every flight that was planned is a row: the airport it was to leave from, the day in New"
-    "\nYork, and `dep_delay` in minutes, which is NULL for a flight that was cancelled. A day may be loaded again.",
+    '`datasets.path("flights")` into a table flights(airport, date, delay) of the DuckDB connection `con`, and makes'
+    " the\ntable if there is none. Every flight that was planned is a row: the airport it was to leave from, the day in"
+    " New\nYork, and `dep_delay` in minutes, which is NULL for a flight that was cancelled. A day may be loaded again.",
     play=play_flights,
     timelines=(
         Timeline("a day", (Step("1", "10 January is loaded", 10),)),
