@@ -104,6 +104,115 @@ NEWEST_ROW = Exercise(
     ),
 )
 
+# --- in any order -----------------------------------------------------------------------------------------------------
+
+NEWEST_READINGS = "CREATE TABLE readings (airport VARCHAR, hour INTEGER, temp DOUBLE, updated_at TIMESTAMP,"
+NEWEST_READINGS += " PRIMARY KEY (airport, hour))"
+
+
+def load_newest(con: Any, rows: list[tuple[str, int, float, str]]) -> None:
+    con.executemany(
+        """
+        INSERT INTO readings VALUES (?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET temp = excluded.temp, updated_at = excluded.updated_at
+        WHERE excluded.updated_at > updated_at OR (excluded.updated_at = updated_at AND excluded.temp > temp)
+        """,
+        rows,
+    )
+
+
+def load_newest_start(con: Any, rows: list[tuple[str, int, float, str]]) -> None: ...
+
+
+def load_last(con: Any, rows: list[tuple[str, int, float, str]]) -> None:
+    con.executemany("INSERT OR REPLACE INTO readings VALUES (?, ?, ?, ?)", rows)
+
+
+def load_first(con: Any, rows: list[tuple[str, int, float, str]]) -> None:
+    con.executemany("INSERT OR IGNORE INTO readings VALUES (?, ?, ?, ?)", rows)
+
+
+def load_newer(con: Any, rows: list[tuple[str, int, float, str]]) -> None:
+    con.executemany(
+        """
+        INSERT INTO readings VALUES (?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET temp = excluded.temp, updated_at = excluded.updated_at
+        WHERE excluded.updated_at > updated_at
+        """,
+        rows,
+    )
+
+
+def play_deliveries(load: Callable[..., object], timeline: Timeline) -> Iterator[str]:
+    """The table after each delivery."""
+    with connected(NEWEST_READINGS) as con:
+        for step in timeline.steps:
+            load(con, list(map(tuple, step.given)))
+            yield table_text(con, f"SELECT {COLUMNS} FROM readings ORDER BY ALL")
+
+
+ANY_ORDER = Exercise(
+    id="06-any-order",
+    tier="stretch",
+    kind="function",
+    asked="Write a function `load(con, rows)`. It brings a delivery of rows (airport, hour, temp, updated_at) into the"
+    " table\nreadings(airport, hour, temp, updated_at), whose primary key is airport and hour. The table keeps the row"
+    " of each key that was\nupdated last; of two that were updated at the same time, the one with the higher"
+    " temperature. Deliveries come late, twice\nand out of order, and one delivery may have two rows of one key.",
+    play=play_deliveries,
+    timelines=(
+        Timeline(
+            "a correction",
+            (
+                readings("1", "a reading each", ("EWR", 9, 39.0, "09:51"), ("JFK", 9, 41.0, "09:51")),
+                readings("2", "JFK's is corrected", ("JFK", 9, 40.0, "12:00")),
+                readings("3", "the first delivery comes again", ("EWR", 9, 39.0, "09:51"), ("JFK", 9, 41.0, "09:51")),
+            ),
+        ),
+        Timeline(
+            "the newer one comes first",
+            (
+                readings("1", "a correction", ("LGA", 9, 38.0, "12:00")),
+                readings("2", "what it corrects", ("LGA", 9, 44.0, "09:51")),
+            ),
+            hidden=True,
+        ),
+        Timeline(
+            "two of one time",
+            (
+                readings("1", "two at once", ("LGA", 9, 38.0, "12:00"), ("LGA", 9, 39.0, "12:00")),
+                readings("2", "another of that time", ("LGA", 9, 37.0, "12:00")),
+            ),
+            hidden=True,
+        ),
+    ),
+    start=load_newest_start,
+    solution=load_newest,
+    why="Which row stays is decided by the rows alone, ties too. Then the order in which they come cannot matter.",
+    beliefs=(
+        Belief(
+            "last-to-come-wins",
+            "the row that comes last is the newest. A retry or a backfill brings old rows later.",
+            load_last,
+        ),
+        Belief(
+            "first-to-come-stays",
+            "a row that is there is right, and what comes again is a copy. It may be a correction.",
+            load_first,
+        ),
+        Belief(
+            "ties-do-not-matter",
+            "of two rows of one time it does not matter which stays. Then the order of arrival decides, and the same"
+            " rows give different tables.",
+            load_newer,
+        ),
+    ),
+    hints=(
+        "INSERT ... ON CONFLICT DO UPDATE SET ... WHERE ...: the WHERE says when the new row, `excluded`, may win.",
+        "Write down what makes a row win, ties too, without a word about when it came.",
+    ),
+)
+
 # --- a swap that can be killed ----------------------------------------------------------------------------------------
 
 DAILY = "CREATE TABLE daily (day DATE, airport VARCHAR, temp DOUBLE)"
@@ -346,4 +455,4 @@ PREDICTIONS = [
         (9,),
     ),
 ]
-EXERCISES = [NEWEST_ROW, SWAP, RETRIES]
+EXERCISES = [NEWEST_ROW, SWAP, RETRIES, ANY_ORDER]
