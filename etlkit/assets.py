@@ -17,6 +17,7 @@ Nothing here knows a database: `etlkit.asset_events` does. Names are those of Ai
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -91,6 +92,10 @@ class Asset(BaseAsset):
         uri = normal_uri(check_name("Asset uri", name if uri is None else str(uri)))
         if not isinstance(extra, (Mapping, type(None))):
             raise DagError(f"the extra of Asset {name!r} must be a dict, not {extra!r}")
+        try:
+            json.dumps(dict(extra or {}), allow_nan=False)  # else only writing it down would fail, in the scheduler
+        except (TypeError, ValueError) as error:
+            raise DagError(f"the extra of Asset {name!r} must be JSON: {error}") from None
         values = {"name": name, "uri": uri, "group": group, "extra": dict(extra or {})}
         for attribute, value in values.items():
             object.__setattr__(self, attribute, value)

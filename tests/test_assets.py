@@ -100,6 +100,8 @@ def test_a_password_in_a_uri_is_dropped():
         (lambda: Asset("x" * 1501), "has 1501 characters"),
         (lambda: Asset("a", "airflow://a"), "kept for Airflow"),
         (lambda: Asset("a", extra=[1]), "must be a dict"),
+        (lambda: Asset("a", extra={"since": START}), "the extra of Asset 'a' must be JSON: .*datetime"),
+        (lambda: Asset("a", extra={"rows": float("nan")}), "the extra of Asset 'a' must be JSON"),
         (lambda: Asset.ref(), "needs a name or a uri"),
         (lambda: Asset.ref(name="a", uri="b"), "not both"),
         (lambda: DAG("d", schedule=[]), r"a list of them, not \[\]"),
