@@ -200,6 +200,7 @@ class TaskRunner:
                 result = self._finish(work, ti, outcome, values)
             except DagError as error:  # what it wanted to start cannot be started any more, so nothing was written
                 log.error("%s", error)
+                ti.started_runs.clear()
                 outcome = Outcome(FAILED, error=error)
                 result = self._finish(work, ti, outcome, {})
             if result.state is not None:

@@ -57,6 +57,18 @@ def test_several_at_one_instant_start_as_many_runs():
     assert {run.state for run in world.runs("target")} == {"success"}
 
 
+def test_of_runs_that_were_not_made_after_all_nobody_is_told():
+    def two_of_one_id(context):
+        for _ in range(2):
+            context["ti"].trigger_dag_run("target", run_id="one", logical_date=None, conf=None)
+
+    world = World(make_dag(tasks=[Do("go", two_of_one_id)]), make_dag("target"), now=at(5))
+    task, started = run(world)
+    assert (task.state, started) == ("failed", [])
+    assert "already has a run called 'one'" in task.error
+    assert "target" not in {event.dag_id for event in world.trace.events}
+
+
 def test_a_run_that_is_started_makes_the_scheduler_read_nothing_anew(monkeypatch):
     world = make_world()
     world.trigger()
