@@ -16,6 +16,9 @@ KEYS = frozenset({"fernet_key"})
 PASSWORD = re.compile(r"(://[^/:@\s]*:).*@", re.DOTALL)
 """The password in a URL, up to the last @: it may hold others."""
 
+QUERY = re.compile(r"([?&]([^=&\s]+)=)[^&\s]+")
+"""A name and value after the ? of a URL."""
+
 
 @click.group()
 def config() -> None:
@@ -63,8 +66,12 @@ def shown(key: str, text: str) -> str:
 
     >>> shown("fernet_key", "JbJ…="), shown("sql_alchemy_conn", "postgresql://etl:p@ss@db/etlkit")
     ('***', 'postgresql://etl:***@db/etlkit')
+    >>> shown("sql_alchemy_conn", "postgresql://db/etlkit?user=etl&password=p@ss")
+    'postgresql://db/etlkit?user=etl&password=***'
     """
     from etlkit.masking import STARS, masker
 
-    secret = key in KEYS or masker.should_hide_value_for_key(key)
-    return STARS if secret and text else PASSWORD.sub(rf"\1{STARS}@", text)
+    if text and (key in KEYS or masker.should_hide_value_for_key(key)):
+        return STARS
+    without_password = PASSWORD.sub(rf"\1{STARS}@", text)
+    return QUERY.sub(lambda m: m[1] + STARS if masker.should_hide_value_for_key(m[2]) else m[0], without_password)
