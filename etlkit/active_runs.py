@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cached_property
 
 from etlkit.assets import AssetKey
-from etlkit.dag import DAG
+from etlkit.dag import DAG, BaseOperator
 from etlkit.frontier import Frontier, TaskIndex
 from etlkit.runtime import KnownItems, Work
 from etlkit.states import ACTIVE, FAILED, FINISHED, QUEUED, DagRunType
@@ -137,6 +137,15 @@ class ActiveRun:
                 self.ruled_out.update(self.index.instances_of(position))
             elif position is not None:
                 self.ruled_out.update(self.index.instances.get(position, ())[map_index : map_index + 1])
+
+    def held_by(self, ended: BaseOperator | None) -> list[int]:
+        """The positions that the run before holds back, or of these only what minds a task that `ended` there.
+
+        That is the task itself, by `depends_on_past`, and by `wait_for_downstream` what is directly before it.
+        """
+        minding = None if ended is None else {ended.task_id, *ended.upstream_task_ids}
+        tasks = self.index.tasks
+        return sorted(k for k in self.held_by_past if minding is None or tasks[k].task_id in minding)
 
     def expand(self, position: int, rows: Sequence[TaskRow]) -> None:
         """A mapped task has these instances now, besides those that it had; the one that stood for all is gone."""

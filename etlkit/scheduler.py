@@ -29,7 +29,7 @@ from etlkit.active_runs import ActiveRun, RunQueue, ScheduledDag
 from etlkit.asset_events import give_events, queued, register_assets, take
 from etlkit.clock import Clock
 from etlkit.config import conf
-from etlkit.dag import DAG
+from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import DagNotFound, DuplicateDagIdFound, XComError
 from etlkit.events import Listener, Listeners, RunEvent, TaskEvent
 from etlkit.executors.base import Executor
@@ -648,15 +648,16 @@ class Scheduler:
         run.candidates += run.frontier.finish(position, result.state)
         run.rule_out(result.skips, result.work.map_index)
         self._touch(run)
-        self._touch_next_runs(run)
+        self._touch_next_runs(run, result.work.task)
         if run.dag.fail_fast and result.state == FAILED:
             run.failed_fast = True
 
     def _touch(self, run: ActiveRun) -> None:
         self._touched[run.row.id] = run
 
-    def _touch_next_runs(self, run: ActiveRun) -> None:
-        """Look again at the next run of the same DAG, whose tasks may wait for this one's.
+    def _touch_next_runs(self, run: ActiveRun, ended: BaseOperator | None = None) -> None:
+        """Look again at the next run of the same DAG, whose tasks may wait for this one's: of a task that `ended`, it
+        and those just before it.
 
         The run before a scheduled one may be a scheduled one only, so manual ones in between are passed over.
         """
@@ -667,8 +668,8 @@ class Scheduler:
             ((date, other) for date, other in dated if date > run.row.logical_date), key=lambda pair: pair[0]
         )
         for _, other in later:
-            if other.held_by_past:
-                other.candidates += sorted(other.held_by_past)
+            if waiting := other.held_by(ended):
+                other.candidates += waiting
                 self._touch(other)
             if other.row.run_type != DagRunType.MANUAL:
                 break

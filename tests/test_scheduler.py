@@ -18,6 +18,7 @@ from etlkit.errors import (
 )
 from etlkit.events import Listener, RunEvent, TaskEvent
 from etlkit.frontier import Frontier
+from etlkit.past import past_blocks
 from etlkit.timetables import CronTriggerTimetable
 from tests.engine import DAY, HOUR, MINUTE, SECOND, Do, HandExecutor, Poke, World, at, make_dag, run_once
 
@@ -879,6 +880,17 @@ def test_clearing_the_failure_lets_the_later_runs_go():
     world.run_until(at(6))
     assert set(by_day(world, "a").values()) == {"success"}
     assert [moment for moment, _ in world.story("running")] == [at(6)] * 6
+
+
+def test_of_a_wide_dag_that_depends_on_past_each_task_is_looked_at_a_few_times(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "etlkit.scheduler.past_blocks", lambda store, run, task: asked.append(task) or past_blocks(store, run, task)
+    )
+    tasks = [Do(f"t{n}", depends_on_past=True) for n in range(40)]
+    world = World(make_dag(tasks=tasks, schedule="@daily", catchup=True), now=at(4)).run_until(at(4))
+    assert [run.state for run in world.runs()] == ["success"] * 3
+    assert len(asked) <= 3 * 40 * 3
 
 
 def test_depends_on_past_runs_one_day_after_the_other():
