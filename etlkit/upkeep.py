@@ -64,10 +64,9 @@ OLD_RUNS = """
 SELECT id, dag_id, run_id FROM dag_run
 WHERE id > :last AND state IN ('success', 'failed') AND end_date < :before AND (:dag_id = '' OR dag_id = :dag_id)
   AND NOT EXISTS (SELECT 1 FROM backfill WHERE backfill.id = dag_run.backfill_id AND completed_at IS NULL)
-  AND id NOT IN (SELECT id FROM (
-      SELECT id, ROW_NUMBER() OVER (PARTITION BY dag_id ORDER BY logical_date DESC) AS place FROM dag_run
-      WHERE logical_date IS NOT NULL AND (run_type = 'scheduled' OR substr(run_id, 1, 11) = 'scheduled__')
-  ) AS newest WHERE place = 1)
+  AND id <> COALESCE((
+      SELECT id FROM dag_run AS newest WHERE newest.dag_id = dag_run.dag_id AND logical_date IS NOT NULL
+        AND (run_type = 'scheduled' OR substr(run_id, 1, 11) = 'scheduled__') ORDER BY logical_date DESC LIMIT 1), 0)
 ORDER BY id LIMIT :batch
 """
 
