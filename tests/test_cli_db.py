@@ -137,7 +137,9 @@ def test_clean(small):
     for day in (1, 2):
         load(small, day)
     words = ("db", "clean", "--before", "2999-01-01")
-    everything = "2 runs, 2 task instances, 0 earlier tries, 2 XComs, 0 decisions, 2 backfills, 2 logs\n"
+    everything = (
+        "2 runs, 2 task instances, 0 earlier tries, 2 XComs, 0 decisions, 2 backfills, 0 events of assets, 2 logs\n"
+    )
     assert small(*words, "--dag-id", "other").stdout.startswith("deleted 0 runs, 0 task instances")
     assert small(*words, "--dry-run").stdout == f"would delete {everything}"
     assert loaded(small) == ["01", "02"]

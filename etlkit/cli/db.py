@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from etlkit.cli.options import INSTANT, output_option
+from etlkit.cli.options import INSTANT, in_utc, output_option
 from etlkit.errors import MetadataError
 
 
@@ -128,7 +128,7 @@ def restore(file: Path) -> None:
 def clean(before: datetime, dag_id: str, dry_run: bool) -> None:
     """Delete finished runs that are old, with their task instances, XComs and logs.
 
-    The newest scheduled run of each DAG stays: the schedule goes on from it.
+    The newest scheduled run of each DAG stays: the schedule goes on from it. A date without a time zone means UTC.
 
     \b
     Example: etlkit db clean --before 2013-01-01 --dry-run
@@ -139,7 +139,7 @@ def clean(before: datetime, dag_id: str, dry_run: bool) -> None:
     from etlkit.upkeep import clean as clean_up
 
     logs = LogStore(conf.get("logging", "base_log_folder"))
-    removed = clean_up(existing_store(), before, dag_id=dag_id, logs=logs, dry_run=dry_run)
+    removed = clean_up(existing_store(), in_utc(before), dag_id=dag_id, logs=logs, dry_run=dry_run)
     what = ", ".join(f"{removed[kind]} {name}" for kind, name in CLEANED.items())
     click.echo(f"{'would delete' if dry_run else 'deleted'} {what}")
 
@@ -151,6 +151,7 @@ CLEANED = {
     "xcom": "XComs",
     "decision": "decisions",
     "backfill": "backfills",
+    "asset_event": "events of assets",
     "logs": "logs",
 }
 

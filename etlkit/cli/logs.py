@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import click
 
-from etlkit.cli.options import INSTANT, dag_argument, run_argument, task_argument
+from etlkit.cli.options import INSTANT, dag_argument, in_utc, run_argument, task_argument
 
 
 @click.group()
@@ -69,5 +69,5 @@ def clean(before: datetime | None, days: int | None, dry_run: bool) -> None:
     if before is None:
         before = SystemClock().now() - timedelta(days=days or 0)
     folder = conf.get("logging", "base_log_folder")
-    count = LogStore(folder).clean(before if before.tzinfo else before.replace(tzinfo=UTC), dry_run=dry_run)
+    count = LogStore(folder).clean(in_utc(before), dry_run=dry_run)
     click.echo(f"{'would delete' if dry_run else 'deleted'} {count} log files in {folder}")

@@ -37,6 +37,15 @@ def in_zone_of(dag: DAG, date: Any) -> Any:
     return date and (date if date.tzinfo else date.replace(tzinfo=dag.timezone)).astimezone(UTC)
 
 
+def in_utc(date: datetime) -> datetime:
+    """The instant that a date on the command line means where no DAG says its time zone.
+
+    >>> in_utc(datetime(2013, 1, 31)).isoformat()
+    '2013-01-31T00:00:00+00:00'
+    """
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
 class JsonObject(click.ParamType):
     """A JSON object such as {"airport": "JFK"}."""
 
