@@ -58,7 +58,7 @@ from etlkit.masking import masker, one_line
 from etlkit.other_dags import OtherDags
 from etlkit.params import NOTSET, run_params
 from etlkit.showing import as_html
-from etlkit.states import FAILED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY, DagRunType
+from etlkit.states import FAILED, QUEUED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY, DagRunType
 from etlkit.store import LOST, RunRow, Store, this_process
 from etlkit.templates import DATED, rendered
 from etlkit.time_limit import time_limit
@@ -177,11 +177,14 @@ class TaskRunner:
             begun = self.begin(work)
         return self.carry_out(begun) if begun is not None else Result(work, None)
 
-    def begin(self, work: Work) -> Work | None:
-        """Take the task instance, inside the caller's transaction; None if somebody else has it."""
+    def begin(self, work: Work, path: tuple[str | None, ...] = (QUEUED,)) -> Work | None:
+        """Take the task instance, inside the caller's transaction; None if somebody else has it.
+
+        `path` is as in `Store.start_attempt`.
+        """
         token = f"{_process_token}-{next(_attempts)}"
         start = self.clock.now()
-        if not self.store.start_attempt(work.task_pk, work.try_number, token, start, self.hostname, self.pid):
+        if not self.store.start_attempt(work.task_pk, work.try_number, token, start, self.hostname, self.pid, path):
             return None
         if work.try_number > 1 and work.rescheduled_since is None:
             self.store.delete_xcoms(work.run.id, work.task.task_id, work.map_index)

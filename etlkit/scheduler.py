@@ -230,9 +230,9 @@ class Scheduler:
                 self._wake_up(now)
                 self._decide(now)
                 works = self._enqueue(now)
-                self.store.set_task_states(self._paths, now)
                 if self.executor.in_process:
-                    works = self._begin(works)
+                    self._begin(works)
+                self.store.set_task_states(self._paths, now)
                 if self._done:
                     self._finish_runs(now)
             self._paths.clear()
@@ -568,12 +568,13 @@ class Scheduler:
             works.append(run.work(position))
         return works
 
-    def _begin(self, works: list[Work]) -> list[Work]:
-        """Begin attempts that an executor in this process makes at once; those that are to be made."""
-        begun = [work for work in works if self.runner.begin(work) is not None]
-        for work in begun if self.listeners else ():
-            self._attempt_event(work, QUEUED, RUNNING, work.start)
-        return begun
+    def _begin(self, works: list[Work]) -> None:
+        """Begin attempts that an executor in this process makes at once, together with what was decided of them."""
+        for work in works:
+            if self.runner.begin(work, self._paths.pop(work.task_pk)) is None:
+                raise Conflict(f"task {work.task.task_id} of {work.run.run_id} is not as it was any more")
+            if self.listeners:
+                self._attempt_event(work, QUEUED, RUNNING, work.start)
 
     # --- 6: finished runs ---
 

@@ -134,6 +134,18 @@ def _set_state_sql(queued: bool, finished: bool, from_none: bool) -> str:
     return f"UPDATE task_instance SET state = :new{moment} WHERE id = :id AND {old}"
 
 
+def _start_attempt_sql(from_queued: bool, from_none: bool) -> str:
+    queued = "" if from_queued else ", queued_at = :now"
+    old = "state IS NULL" if from_none else "state = :old"
+    return f"""UPDATE task_instance
+               SET state = 'running', try_number = :try_number, token = :token, start_date = :now, end_date = NULL,
+                   not_before = NULL, error = NULL, hostname = :hostname, pid = :pid{queued}
+               WHERE id = :id AND {old}"""
+
+
+START_ATTEMPT = {kind: _start_attempt_sql(*kind) for kind in itertools.product((True, False), repeat=2)}
+"""The UPDATE for the start of an attempt (by a task that is queued, that has no state)."""
+
 SET_STATE = {kind: _set_state_sql(*kind) for kind in itertools.product((True, False), repeat=3)}
 """The UPDATE for a change (to queued, to a final state, from no state)."""
 
@@ -681,8 +693,22 @@ class Store:
             if changed != len(rows):
                 raise Conflict(f"{len(rows) - changed} task instances are not {old or 'without state'} any more")
 
-    def start_attempt(self, task_pk: int, try_number: int, token: str, now: datetime, hostname: str, pid: int) -> bool:
-        """A worker takes a queued task instance; False if somebody else has it or it is not wanted any more."""
+    def start_attempt(
+        self,
+        task_pk: int,
+        try_number: int,
+        token: str,
+        now: datetime,
+        hostname: str,
+        pid: int,
+        path: tuple[str | None, ...] = (QUEUED,),
+    ) -> bool:
+        """A worker takes a queued task instance; False if somebody else has it or it is not wanted any more.
+
+        A scheduler that begins attempts itself gives the `path` of states that it has just decided on, up to queued:
+        they are written with the start, in one UPDATE.
+        """
+        check_path(task_pk, (*path, RUNNING))
         values = {
             "id": task_pk,
             "try_number": try_number,
@@ -690,16 +716,9 @@ class Store:
             "now": self._at(now),
             "hostname": hostname,
             "pid": pid,
+            "old": path[0],
         }
-        return bool(
-            self._execute(
-                """UPDATE task_instance
-                   SET state = 'running', try_number = :try_number, token = :token, start_date = :now,
-                       end_date = NULL, not_before = NULL, error = NULL, hostname = :hostname, pid = :pid
-                   WHERE id = :id AND state = 'queued'""",
-                values,
-            ).rowcount
-        )
+        return bool(self._execute(START_ATTEMPT[len(path) == 1, path[0] is None], values).rowcount)
 
     def finish_attempt(
         self,
