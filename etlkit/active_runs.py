@@ -70,9 +70,12 @@ class ScheduledDag:
         if allowed is not None and DagRunType.SCHEDULED not in allowed:
             return None
         try:
-            return self.dag.timetable.next_dagrun_info(
+            info = self.dag.timetable.next_dagrun_info(
                 last_automated_data_interval=self.last_interval, restriction=self.dag.restriction(now)
             )
+            if info is not None and not (isinstance(info, DagRunInfo) and info.run_after.tzinfo):
+                raise TypeError(f"next_dagrun_info must give a DagRunInfo with a time zone, or None, not {info!r}")
+            return info
         except Exception:
             log.exception("DAG %s is not scheduled: its timetable failed", self.dag.dag_id)
             return None

@@ -12,7 +12,7 @@ from etlkit.runs import clear_run, trigger_run
 from etlkit.scheduler import Scheduler
 from etlkit.scheduler_lock import SchedulerLock
 from etlkit.store import Store
-from etlkit.timetables import Timetable
+from etlkit.timetables import DagRunInfo, Timetable
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -81,10 +81,18 @@ def test_an_error_while_everything_is_read_is_made_good_at_the_next_pass(monkeyp
     assert len(ran) == 3
 
 
-def test_a_dag_whose_timetable_fails_leaves_the_others_alone(caplog):
+def fail():
+    raise ZeroDivisionError
+
+
+NAIVE = datetime(2013, 1, 1)  # noqa: DTZ001 (what is refused)
+
+
+@pytest.mark.parametrize("answer", [fail, lambda: "tomorrow", lambda: DagRunInfo.exact(NAIVE)])
+def test_a_dag_whose_timetable_fails_leaves_the_others_alone(caplog, answer):
     class Broken(Timetable):
         def next_dagrun_info(self, *, last_automated_data_interval, restriction):
-            raise ZeroDivisionError
+            return answer()
 
     ran = []
     bad, good = dag_of([], "bad", schedule=Broken()), dag_of(ran, "good", schedule="@daily", catchup=True)
