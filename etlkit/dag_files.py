@@ -115,6 +115,7 @@ def _checked(dags: list[DAG], path: Path) -> list[DAG]:
         known.add(dag.dag_id)
         dag.topological_order()
         dag.timetable.validate()
+        str(dag.timetable.summary)  # a person's own may fail: here, and not when the scheduler asks for it
         dag.fileloc = str(path.absolute())
     return dags
 

@@ -144,6 +144,12 @@ WRONG = {
         None,
         "DAG 'd' has a cycle: a >> b >> a",
     ),
+    "a timetable that cannot say what it is": (
+        "from etlkit import DAG\nfrom etlkit.timetables import Timetable\nclass T(Timetable):\n"
+        "    summary = property(lambda self: 1 / 0)\nd = DAG('d', schedule=T())\n",
+        4,
+        "ZeroDivisionError: division by zero",
+    ),
     "two DAGs of one id": ("from etlkit import DAG\nx, y = DAG('a'), DAG('a')\n", None, "two DAGs are called 'a'"),
 }
 
