@@ -122,6 +122,14 @@ def test_a_backfill_runs_what_its_tasks_start_and_leaves_what_assets_start_to_th
     assert [run["state"] for run in etlkit.json("dags", "list-runs", "third")] == ["success"]
 
 
+def test_what_a_backfill_starts_runs_and_its_dag_stays_paused(etlkit):
+    etlkit.dag_file("chain.py", CHAIN.replace("schedule=None, is_paused_upon_creation=False", 'schedule="@daily"'))
+    for day in ("2013-01-01", "2013-01-02"):  # the first time the DAG is not known yet
+        etlkit.json("dags", "backfill", "first", "-s", day, "-e", day)
+        assert {run["state"] for run in etlkit.json("dags", "list-runs", "second")} == {"success"}
+        assert {dag["dag_id"]: dag["is_paused"] for dag in etlkit.json("dags", "list")}["second"]
+
+
 def test_a_backfill_says_if_there_is_no_such_dag_to_start(etlkit):
     etlkit.dag_file("chain.py", CHAIN.replace('trigger_dag_id="second"', 'trigger_dag_id="secnd"'))
     result = etlkit("dags", "backfill", "first", "-s", "2013-01-01")

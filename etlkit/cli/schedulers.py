@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from etlkit.active_runs import ScheduledDag
+from etlkit.cli.database import paused_at_first
 from etlkit.clock import SystemClock
 from etlkit.config import conf
 from etlkit.dag import DAG
@@ -27,7 +28,14 @@ Kind = TypeVar("Kind", bound=Scheduler)
 
 
 class OnDemandScheduler(Scheduler):
-    """Makes no run by the schedule: it goes on only with runs that are in the database, and those that tasks start."""
+    """Makes no run by the schedule: it goes on only with runs that are in the database, and those that tasks start.
+
+    What tasks start runs even if its DAG is paused, since somebody asked for it; in the database the DAG stays paused.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._started: set[str] = set()
+        super().__init__(*args, **kwargs)
 
     def _expect_next_run(self, entry: ScheduledDag, now: datetime) -> None:
         """Nothing is due by itself."""
@@ -39,8 +47,15 @@ class OnDemandScheduler(Scheduler):
     def _collect(self, result: Result) -> None:
         for run in result.started_runs:
             if run.dag_id not in self.dags:
-                self.add_dag(self.runner.find_dag(run.dag_id))  # type: ignore[misc]
+                dag = self.runner.find_dag(run.dag_id)  # type: ignore[misc]
+                self.add_dag(dag, paused=paused_at_first(dag))
+                self._started.add(run.dag_id)
         super()._collect(result)
+
+    def _read_settings(self) -> None:
+        super()._read_settings()
+        for dag_id in self._started:
+            self.entry(dag_id).paused, self._queues[dag_id].open = False, True
 
     @cached_property
     def _other_dags(self) -> dict[str, DAG]:
