@@ -70,7 +70,8 @@ def table_lines(con: Any, query: str, form: str, table: str) -> str:
         rows = con.execute(query).fetchall()
     except duckdb.Error as error:
         return f"{table}: {str(error).splitlines()[0]}"
-    return "\n".join(form.format(*row) for row in rows) or f"{table} is empty"
+    lines = (form.format(*("NULL" if value is None else value for value in row)) for row in rows)
+    return "\n".join(lines) or f"{table} is empty"
 
 
 # --- readings ---------------------------------------------------------------------------------------------------------
@@ -92,14 +93,13 @@ def append_readings(con: Any, rows: Any) -> None:
 
 
 def add_missing_readings(con: Any, rows: Any) -> None:
-    con.execute("CREATE TABLE IF NOT EXISTS readings AS FROM rows LIMIT 0")
-    con.execute("INSERT INTO readings FROM rows ANTI JOIN readings USING (airport, observed_at)")
+    con.execute(READINGS)
+    con.execute("INSERT OR IGNORE INTO readings FROM rows")
 
 
 def last_come_wins(con: Any, rows: Any) -> None:
-    con.execute("CREATE TABLE IF NOT EXISTS readings AS FROM rows LIMIT 0")
-    con.execute("DELETE FROM readings WHERE (airport, observed_at) IN (SELECT (airport, observed_at) FROM rows)")
-    con.execute("INSERT INTO readings FROM rows")
+    con.execute(READINGS)
+    con.execute("INSERT OR REPLACE INTO readings FROM rows")
 
 
 def answers(day: int, what: str, **faults: Any) -> Step:
