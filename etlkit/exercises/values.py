@@ -272,8 +272,15 @@ def play_mapping(make: Callable[..., DAG], timeline: Timeline) -> Iterator[str]:
     for step in timeline.steps:
         in_file, in_run = step.given
         now, done = list(in_file), list[str]()
+
+        def airports(now: list[str] = now) -> list[str]:
+            return list(now)
+
+        def read(name: str, done: list[str] = done) -> None:
+            done.append(name)
+
         with Lab(start=FIRST) as lab:
-            lab.add(make(lambda now=now: list(now), done.append))
+            lab.add(make(airports, read))
             now[:] = in_run
             lab.trigger()
             yield f"read: {listing(sorted(done))}"
