@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from etlkit.dag import DAG
+from etlkit.dag import DAG, get_current_context
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
 from etlkit.exercises.stage import errors, listing, states, utc
 from etlkit.lab import Lab
@@ -267,23 +267,35 @@ def one_task_for_three(airports: Callable[[], list[str]], read: Callable[[str], 
     return dag
 
 
+def one_task_for_all(airports: Callable[[], list[str]], read: Callable[[str], int]) -> DAG:
+    def read_all() -> None:
+        for name in airports():
+            read(name)
+
+    with DAG("mapped") as dag:
+        PythonOperator(task_id="read", python_callable=read_all)
+    return dag
+
+
 def play_mapping(make: Callable[..., DAG], timeline: Timeline) -> Iterator[str]:
-    """Which airports were read, when they are others in the run than when the file was read."""
+    """Which airports were read, in how many tasks, when they are others in the run than when the file was read."""
     for step in timeline.steps:
         in_file, in_run = step.given
-        now, done = list(in_file), list[str]()
+        now, done, tasks = list(in_file), list[str](), set[tuple[str, int]]()
 
         def airports(now: list[str] = now) -> list[str]:
             return list(now)
 
-        def read(name: str, done: list[str] = done) -> None:
+        def read(name: str, done: list[str] = done, tasks: set[tuple[str, int]] = tasks) -> None:
+            ti = get_current_context()["ti"]
+            tasks.add((ti.task_id, ti.map_index))
             done.append(name)
 
         with Lab(start=FIRST) as lab:
             lab.add(make(airports, read))
             now[:] = in_run
             lab.trigger()
-            yield f"read: {listing(sorted(done))}"
+            yield f"read: {listing(sorted(done))}; in tasks of their own: {len(tasks)}"
 
 
 MAPPING = Exercise(
@@ -317,6 +329,12 @@ MAPPING = Exercise(
             one_task_for_each_when_read,
         ),
         Belief("three-is-three", "there are three airports, and there will be. The list is data.", one_task_for_three),
+        Belief(
+            "loop-in-the-task",
+            "a loop inside one task does it too. Then one airport that fails makes all of them be read again, and none"
+            " can run beside another.",
+            one_task_for_all,
+        ),
     ),
     hints=("`PythonOperator.partial(...).expand(...)`, or `read.expand(name=names())` with @task.",),
 )
