@@ -13,6 +13,7 @@ from etlkit.exercises.stage import listing, states
 from etlkit.lab import Lab
 from etlkit.operators.empty import EmptyOperator
 from etlkit.operators.python import BranchPythonOperator, PythonOperator
+from etlkit.taskflow import task
 
 Work = Callable[[], None]
 
@@ -302,6 +303,20 @@ SKIPPED = Exercise(
 Ask = Callable[[], None]
 
 
+def patient(ask: Ask) -> DAG:
+    with DAG("patient") as dag:
+
+        @task(retries=5, retry_delay=timedelta(minutes=5), retry_exponential_backoff=True)
+        def extract() -> None:
+            try:
+                ask()
+            except PermissionError as error:
+                raise AirflowFailException(str(error)) from error
+
+        extract()
+    return dag
+
+
 def asking(ask: Ask, **retrying: Any) -> DAG:
     with DAG("patient") as dag:
         PythonOperator(task_id="extract", python_callable=ask, **retrying)
@@ -318,10 +333,6 @@ def unless_refused(ask: Ask) -> Ask:
             raise AirflowFailException(str(error)) from error
 
     return extract
-
-
-def patient(ask: Ask) -> DAG:
-    return asking(unless_refused(ask), retries=5, retry_delay=timedelta(minutes=5), retry_exponential_backoff=True)
 
 
 def patient_start(ask: Ask) -> DAG:
@@ -361,7 +372,7 @@ def play_outages(make: Callable[[Ask], DAG], timeline: Timeline) -> Iterator[str
         with Lab(start="2013-01-01") as lab:
             lab.add(make(answering(lab, step.given, calls))).trigger()
             lab.advance(minutes=10)
-            soon = states(lab).get("extract") == "success"
+            soon = lab.store.runs()[-1].state == "success"
             lab.advance(hours=6)
             yield told_of_calls(step.given, len(calls), soon, lab.store.runs()[-1].state)
 
