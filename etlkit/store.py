@@ -468,8 +468,9 @@ class Store:
         """
         row = self.run_sql(
             f"""SELECT {RUN_COLUMNS} FROM dag_run
-                WHERE dag_id = :dag_id AND (run_type = 'scheduled' OR substr(run_id, 1, 11) = 'scheduled__')
-                ORDER BY logical_date DESC NULLS LAST LIMIT 1""",
+                WHERE dag_id = :dag_id AND logical_date IS NOT NULL
+                  AND (run_type = 'scheduled' OR substr(run_id, 1, 11) = 'scheduled__')
+                ORDER BY logical_date DESC LIMIT 1""",
             {"dag_id": dag_id},
         ).fetchone()
         return _run_row(row) if row else None
