@@ -71,7 +71,9 @@ def register_assets(store: Store, dag: DAG) -> None:
     """Note which assets a DAG waits for and makes, inside the caller's transaction."""
     condition = dag.timetable.asset_condition
     waits_for = set(condition.assets()) if condition is not None else set()
-    numbers = {asset.key: asset_id(store, asset) for asset in assets_of(dag)}
+    if assets := assets_of(dag):
+        store.alone("asset events")  # else one that comes meanwhile could be older than the DAG and not be queued
+    numbers = {asset.key: asset_id(store, asset) for asset in assets}
     wanted = {numbers[asset.key] for asset in waits_for}
     rows = store.run_sql(
         "SELECT asset_id FROM dag_schedule_asset_reference WHERE dag_id = :dag_id", {"dag_id": dag.dag_id}
