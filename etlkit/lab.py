@@ -595,9 +595,8 @@ class Lab:
 
     def _summary(self) -> list[tuple[str, ...]]:
         """A header, and a row for each DAG: its runs by state and when the next one starts."""
-        counts: dict[tuple[str, str], int] = {}
-        for run in self.store.runs():
-            counts[run.dag_id, run.state] = counts.get((run.dag_id, run.state), 0) + 1
+        found = self.store.run_sql("SELECT dag_id, state, COUNT(*) FROM dag_run GROUP BY dag_id, state").fetchall()
+        counts = {(dag_id, state): number for dag_id, state, number in found}
         states = [state for state in ("success", "failed", "running", "queued") if any(s == state for _, s in counts)]
         paused = self.store.paused()
         rows = [("DAG", "schedule", "runs", *states, "next run")]
