@@ -29,7 +29,6 @@ from etlkit.masking import STARS
 
 NO_FILE = Path("-")
 SUFFIXES = {".json": "json", ".yaml": "yaml", ".yml": "yaml", ".env": "env"}
-EVERY = ("json", "yaml", "env")
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 
