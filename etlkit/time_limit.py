@@ -24,9 +24,12 @@ def time_limit(
     """Raise `too_long()` inside the block when it runs longer than `seconds`, and call `on_expiry` first.
 
     The error also leaves a block that caught it. Works by SIGALRM, so only in the main thread of a process on Linux and
-    macOS; elsewhere there is no limit. Inside another limit's block, the outer one goes on counting.
+    macOS; elsewhere there is no limit. Inside another limit's block, the one that is over first ends the block.
     """
     if not (hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()):
+        yield
+        return
+    if 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= seconds:  # that of an outer block comes first
         yield
         return
     expired = False

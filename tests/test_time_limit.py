@@ -61,3 +61,9 @@ def test_there_is_no_limit_in_another_thread():
     thread.start()
     thread.join()
     assert ended
+
+
+def test_of_two_limits_the_one_that_is_over_first_ends_the_block():
+    outer = time_limit(0.01, lambda: TimeoutError("outer"))
+    with pytest.raises(TimeoutError, match="outer"), outer, time_limit(1, lambda: TimeoutError("inner")):
+        hang()
