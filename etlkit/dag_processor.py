@@ -62,7 +62,7 @@ class DagProcessor:
         self.next_look = self.clock.now()
         self._taken: dict[str, DAG] = {}
         self._broken: set[str] = set()
-        self._first = True
+        self._behind = True  # also after an error: then the next look takes over what is left
 
     def look(self) -> Changes | None:
         """Look at the files if it is time to; what was found, None if nothing has changed."""
@@ -74,12 +74,14 @@ class DagProcessor:
 
     def refresh(self) -> Changes | None:
         """Look at the files now."""
-        if not self.folder.refresh() and not self._first:
+        if not self.folder.refresh() and not self._behind:
             return None
-        self._first = False
+        self._behind = True
         record_import_errors(self.scheduler.store, self.folder.errors, self.clock.now(), within=self.folder.path)
         broken, self._broken = self._broken, {error.path for error in self.folder.errors}
-        return Changes(*self._take_over(), self.folder.errors, sorted(broken - self._broken))
+        changes = Changes(*self._take_over(), self.folder.errors, sorted(broken - self._broken))
+        self._behind = False
+        return changes
 
     def _take_over(self) -> tuple[list[str], list[str], list[str]]:
         """Give the scheduler the DAGs as they are now; which are new, changed and gone."""

@@ -10,7 +10,7 @@ from etlkit.clock import SimulatedClock
 from etlkit.dag import DAG
 from etlkit.dag_folder import DagFolder
 from etlkit.dag_processor import DagProcessor
-from etlkit.errors import DagFileError, DuplicateDagIdFound
+from etlkit.errors import DagFileError, DuplicateDagIdFound, MetadataError
 from etlkit.executors.sequential import SequentialExecutor
 from etlkit.lab import Lab
 from etlkit.masking import masker
@@ -193,3 +193,21 @@ def test_a_lab_may_load_one_file_and_is_told_of_an_id_that_it_has(folder):
         assert lab.store.paused() == {"a": True}
     with Lab(start="2013-01-01") as lab, pytest.raises(DuplicateDagIdFound):
         lab.add(DAG("a")).load(path)
+
+
+def test_what_an_error_kept_from_being_taken_over_is_taken_over_at_the_next_look(folder, monkeypatch):
+    for name in ("a", "b"):
+        write(folder / f"{name}.py", one_dag(name))
+    room = Room(folder)
+    add_dag = room.scheduler.add_dag
+
+    def busy(dag, **kwargs):
+        monkeypatch.setattr(room.scheduler, "add_dag", add_dag)
+        raise MetadataError("busy")
+
+    monkeypatch.setattr(room.scheduler, "add_dag", busy)
+    with pytest.raises(MetadataError):
+        room.processor.refresh()
+    assert str(room.processor.refresh()) == "DAGs: 2 new"
+    assert sorted(room.scheduler.dags) == ["a", "b"]
+    assert room.processor.refresh() is None
