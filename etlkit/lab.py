@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 from etlkit import tables
 from etlkit.asset_context import new_event
-from etlkit.asset_events import Source, missing_assets, record_events
+from etlkit.asset_events import Source, record_events
 from etlkit.clock import Clock, SimulatedClock
 from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import EtlkitError, TimetableError, nearest
@@ -609,11 +609,10 @@ class Lab:
 
     def next_run(self, dag: DAG) -> str:
         """When the next scheduled run of a DAG starts, in UTC, or which assets it waits for, or "none"."""
-        last = self.store.last_scheduled_run(dag.dag_id)
-        interval = last.data_interval if last else None
-        restriction = dag.restriction(self.now)
-        info = dag.timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)
-        missing = missing_assets(self.store, dag)
+        from etlkit.why import AboutDag
+
+        about = AboutDag(self.store, dag, self.now, self.scheduler.parallelism)
+        info, missing = about.next_run, about.missing_assets
         parts = [clock_text(info.run_after)] if info else []
         return ", or ".join([*parts, f"waits for {missing}"] if missing else parts) or "none"
 

@@ -33,6 +33,7 @@ from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import DagError, DagNotFound, nearest
 from etlkit.events import clock_text
 from etlkit.frontier import Frontier, TaskIndex
+from etlkit.masking import one_line
 from etlkit.past import past_blocks
 from etlkit.rules import TRIGGER_RULES, WAIT
 from etlkit.showing import as_html
@@ -145,6 +146,9 @@ def _not_loaded(store: Store, dag_id: str) -> Blocker:
 class AboutDag:
     """What the database knows of a DAG, each thing read when it is first needed."""
 
+    timetable_error = ""
+    """What its timetable failed with, once it has."""
+
     def __init__(self, store: Store, dag: DAG, now: datetime, parallelism: int | None = None) -> None:
         self.store, self.dag, self.now = store, dag, now
         self.parallelism = conf.get("core", "parallelism") if parallelism is None else parallelism
@@ -207,10 +211,17 @@ class AboutDag:
     def coming_runs(self, restriction: TimeRestriction) -> Iterator[DagRunInfo]:
         """What the timetable places after the last run; a date that has a run already is passed over."""
         last = self.last_interval
-        while info := self.dag.timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction):
+        while info := self._next_after(last, restriction):
             if info.data_interval == last or not self.store.run_at(self.dag.dag_id, info.logical_date):
                 yield info
             last = info.data_interval
+
+    def _next_after(self, last: DataInterval | None, restriction: TimeRestriction) -> DagRunInfo | None:
+        try:
+            return self.dag.timetable.next_dagrun_info(last_automated_data_interval=last, restriction=restriction)
+        except Exception as error:  # a person's own may fail; the scheduler leaves its DAG out
+            self.timetable_error = one_line(error)
+            return None
 
     @property
     def last_interval(self) -> DataInterval | None:
@@ -396,6 +407,8 @@ def no_more_runs(about: AboutDag) -> Blocker | None:
     dag = about.dag
     if not about.has_dates or about.next_run is not None:
         return None
+    if about.timetable_error:
+        return Blocker("timetable", f"its timetable failed with {about.timetable_error}; correct it")
     if dag.end_date is not None and about.ended:
         return Blocker("end_date", f"its end_date {clock_text(as_utc(dag.end_date))} allows no further run")
     if dag.start_date is None and about.last_run is None:

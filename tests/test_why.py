@@ -20,8 +20,9 @@ from etlkit.errors import (
     DownstreamTasksSkipped,
     TaskNotFound,
 )
+from etlkit.lab import Lab
 from etlkit.states import FINISHED
-from etlkit.timetables import CronTriggerTimetable
+from etlkit.timetables import CronTriggerTimetable, Timetable
 from etlkit.why import NEXT_RUN, QUEUED_RUN, SKIP_REASONS, TASK, Blocker, Why, why
 from tests.engine import HOUR, MINUTE, Do, HandExecutor, World, at, make_dag
 
@@ -762,3 +763,15 @@ def test_a_question_about_one_task_reads_the_database_a_few_times():
     world.store.cursor.connection.set_trace_callback(statements.append)
     ask(world, "t7", world.only_run())
     assert len(statements) <= 8
+
+
+def test_a_timetable_that_fails_is_told():
+    class Broken(Timetable):
+        def next_dagrun_info(self, *, last_automated_data_interval, restriction):
+            raise ZeroDivisionError("no more days")
+
+    with Lab(start=at(1)) as lab:
+        lab.add(make_dag(schedule=Broken())).run_until(at(2))
+        assert lab.why().kinds == ["timetable"]
+        assert str(lab.why()[0]) == "its timetable failed with ZeroDivisionError: no more days; correct it"
+        assert repr(lab).splitlines()[-1].split()[-1] == "none"
