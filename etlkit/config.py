@@ -107,6 +107,7 @@ class Config:
         self.home = Path(home or self.environ.get("ETLKIT_HOME") or Path.home() / "etlkit").expanduser()
         self.file = self.home / "etlkit.cfg"
         self._from_file = self._read_file()
+        self._check_environ()
 
     def get(self, section: str, key: str) -> Any:
         """The value of one option, parsed; ConfigError if there is no such option or its text means nothing."""
@@ -131,6 +132,13 @@ class Config:
         if (section, key) in self._from_file:
             return self._from_file[section, key], str(self.file)
         return OPTIONS[section, key].default.format(home=self.home), "default"
+
+    def _check_environ(self) -> None:
+        for variable in self.environ:
+            prefix, _, rest = variable.partition("__")
+            section, _, key = rest.lower().partition("__")
+            if prefix == "ETLKIT" and (section, key) not in OPTIONS:
+                raise ConfigError(f"environment variable {variable}: {no_option(section, key)}")
 
     def _read_file(self) -> dict[tuple[str, str], str]:
         parser = configparser.ConfigParser(interpolation=None)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from etlkit.clock import wall_seconds
-from etlkit.config import OPTIONS, Config, conf, no_option
+from etlkit.config import OPTIONS, Config, conf
 from etlkit.errors import ConfigError, EtlkitError, VaultError
 
 if TYPE_CHECKING:
@@ -150,12 +150,12 @@ def check_time_zones() -> Iterator[Finding]:
 
 def check_settings() -> Iterator[Finding]:
     """Does every setting, of the file and the environment, exist and mean something?"""
-    file = conf.current.file  # ConfigError if it cannot be read or names what does not exist
-    wrong = [*_wrong_values(conf.current), *_unknown_variables(conf.current)]
+    file = conf.current.file  # ConfigError if it, or the environment, names what does not exist
+    wrong = list(_wrong_values(conf.current))
     yield from wrong
     if file.is_file() and conf.current.raw("core", "fernet_key")[1] == str(file):
         yield from _open_to_others("settings", file, "holds the key of Variables and Connections")
-    if not any(finding.status == ERROR for finding in wrong):
+    if not wrong:
         where = f"in {file}" if file.is_file() else f"as they come; there is no {file}"
         yield Finding("settings", OK, where)
 
@@ -166,15 +166,6 @@ def _wrong_values(config: Config) -> Iterator[Finding]:
             config.get(section, key)
         except ConfigError as error:
             yield Finding("settings", ERROR, str(error), f"it is: {OPTIONS[section, key].meaning}")
-
-
-def _unknown_variables(config: Config) -> Iterator[Finding]:
-    for name in sorted(config.environ):
-        prefix, _, rest = name.partition("__")
-        section, _, key = rest.lower().partition("__")
-        if prefix == "ETLKIT" and (section, key) not in OPTIONS:
-            said = f"environment variable {name} has no effect: {no_option(section, key)}"
-            yield Finding("settings", WARNING, said, "correct its name, or unset it")
 
 
 def _open_to_others(check: str, file: Path, what: str) -> Iterator[Finding]:

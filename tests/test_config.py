@@ -91,6 +91,18 @@ def test_a_value_that_means_nothing_is_refused_with_where_it_comes_from(section,
         config.get(section, key)
 
 
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("ETLKIT__CORE__PARALELLISM", r"no option \[core\] paralellism; did you mean 'parallelism'\?"),
+        ("ETLKIT__X", r"no option \[x\]"),
+    ],
+)
+def test_a_variable_of_the_environment_that_names_no_option_is_refused(variable, words):
+    with pytest.raises(ConfigError, match=f"environment variable {variable}: {words}"):
+        Config(environ={variable: "4", "ETLKIT_CONN_X": "http://", "ETLKIT_HOME": "nowhere"})
+
+
 def test_an_option_that_does_not_exist_is_refused():
     with pytest.raises(ConfigError, match=r"no option \[core\] dag_folder; did you mean 'dags_folder'\?"):
         Config(environ={}).get("core", "dag_folder")
