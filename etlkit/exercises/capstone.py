@@ -11,6 +11,7 @@ from etlkit.dag import DAG
 from etlkit.exercises.capstone_parts import (
     LOAD_FLIGHTS,
     LOAD_READINGS,
+    MISSING,
     READINGS,
     SUMMARIES,
     all_faults,
@@ -274,4 +275,4 @@ PIPELINE = Exercise(
 )
 
 PREDICTIONS: list[Any] = []
-EXERCISES = [LOAD_READINGS, LOAD_FLIGHTS, SUMMARIES, PIPELINE]
+EXERCISES = [LOAD_READINGS, LOAD_FLIGHTS, SUMMARIES, PIPELINE, MISSING]

@@ -407,3 +407,98 @@ SUMMARIES = Exercise(
         '`output_checks=[checks.every("temp BETWEEN -60 AND 140")]` looks at the new table before it is shown.',
     ),
 )
+
+# --- what is missing --------------------------------------------------------------------------------------------------
+
+MISSING_QUERY = """
+WITH days AS (SELECT DISTINCT airport, date FROM flights),
+     there AS (
+         SELECT airport, timezone('America/New_York', observed_at)::DATE AS date, count(temp) AS hours
+         FROM readings GROUP BY ALL
+     )
+SELECT date, airport,
+       date_diff('hour', timezone('America/New_York', date::TIMESTAMP),
+                         timezone('America/New_York', date + INTERVAL 1 DAY)) - coalesce(hours, 0) AS missing
+FROM days LEFT JOIN there USING (airport, date)
+WHERE missing > 0
+"""
+NOTHING_MISSING = "SELECT date, airport, 0 AS missing FROM flights LIMIT 0"
+ALWAYS_24 = """
+SELECT date, airport, 24 - coalesce(hours, 0) AS missing
+FROM (SELECT DISTINCT airport, date FROM flights) LEFT JOIN (
+    SELECT airport, timezone('America/New_York', observed_at)::DATE AS date, count(temp) AS hours
+    FROM readings GROUP BY ALL
+) USING (airport, date)
+WHERE missing > 0
+"""
+
+
+def of_day(day: str, what: str, weather: bool = True) -> Step:
+    """A day's flights arrive, with or without its weather."""
+    return Step(day, what, (date.fromisoformat(day), weather))
+
+
+def play_missing(query: str, timeline: Timeline) -> Iterator[str]:
+    """What the query finds to be missing after each step."""
+    ordered = f"SELECT date, airport, missing FROM ({query.strip().rstrip(';')}) ORDER BY ALL"
+    with WeatherApi() as api, connected(READINGS) as con:
+        for step in timeline.steps:
+            day, weather = step.given
+            load_flights(con, day)
+            if weather:
+                load_readings(con, readings_of(api.url, day))
+            yield table_lines(con, ordered, "{} {}: missing {}", "the answer")
+
+
+MISSING = Exercise(
+    id="12-missing",
+    tier="stretch",
+    kind="SQL",
+    asked="Write a query that finds the holes. Tables: readings(airport, observed_at, temp, updated_at) and"
+    " flights(airport, date,\ndelay). For each airport and day that has flights: date, airport, and `missing`, the"
+    " number of hours of that New York\nday without a temperature. Only where some are missing.",
+    play=play_missing,
+    timelines=(
+        Timeline(
+            "two days",
+            (
+                of_day("2013-01-06", "6 January is there; LGA was silent for an hour"),
+                of_day("2013-01-07", "7 January is there"),
+            ),
+        ),
+        Timeline(
+            "no weather",
+            (of_day("2013-01-08", "of 8 January there are flights only", weather=False),),
+            hidden=True,
+        ),
+        Timeline(
+            "the clocks change",
+            (
+                of_day("2013-03-10", "10 March is there: the clocks went forward"),
+                of_day("2013-11-03", "3 November is there: the clocks went back"),
+            ),
+            hidden=True,
+        ),
+    ),
+    start=NOTHING_MISSING,
+    solution=MISSING_QUERY,
+    why="What is missing cannot be found where it is missing: so the query starts from the days that must be there. How"
+    " long a day is, the time zone says.",
+    beliefs=(
+        Belief(
+            "what-is-missing-shows",
+            "a table shows what it lacks. A day without any reading has no row to be counted in.",
+            MISSING_QUERY.replace("LEFT JOIN", "JOIN"),
+        ),
+        Belief(
+            "24-hours",
+            "a day has 24 hours. In New York one has 23 and one has 25, when the clocks change.",
+            ALWAYS_24,
+        ),
+    ),
+    hints=(
+        "Which table tells what must be there?",
+        "How many hours lie between one midnight in New York and the next?",
+    ),
+    misconceptions=(8,),
+)
