@@ -85,6 +85,7 @@ sa.Index(
     postgresql_where=sa.text("state IN ('queued', 'running')"),
 )
 sa.Index("idx_dag_run_backfill", dag_run.c.backfill_id)
+sa.Index("idx_dag_run_run_after", dag_run.c.dag_id, dag_run.c.run_after)
 
 task_instance = sa.Table(
     "task_instance",

@@ -185,7 +185,8 @@ def free_run_id(store: Store, dag: DAG, moment: datetime, kind: DagRunType = Dag
     Airflow puts a random word after the moment.
     """
     plain = kind.run_id(moment.isoformat())
-    names = itertools.chain([plain], (f"{plain}__{number}" for number in itertools.count(2)))
+    at_once = store.count_runs_at(dag.dag_id, moment) if store.run(dag.dag_id, plain) is not None else 0
+    names = itertools.chain([plain][at_once:], (f"{plain}__{number}" for number in itertools.count(at_once + 1)))
     return next(name for name in names if store.run(dag.dag_id, name) is None)
 
 

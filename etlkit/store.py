@@ -413,6 +413,11 @@ class Store:
         ).fetchone()
         return _run_row(row) if row else None
 
+    def count_runs_at(self, dag_id: str, run_after: datetime) -> int:
+        """How many runs of a DAG may start from this very instant on."""
+        sql = "SELECT COUNT(*) FROM dag_run WHERE dag_id = :dag_id AND run_after = :run_after"
+        return self.run_sql(sql, {"dag_id": dag_id, "run_after": run_after}).fetchone()[0]
+
     def runs(
         self,
         dag_id: str | None = None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from etlkit.database import explained
 from etlkit.errors import DagFileError, MetadataError
 from etlkit.events import RunEvent, TaskEvent
 from etlkit.masking import masker, storable
-from etlkit.store import Store
+from etlkit.store import RunRow, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +54,7 @@ FROM (
 ) a
 JOIN task_instance t ON t.id = a.id
 JOIN dag_run r ON r.id = t.dag_run_id
+WHERE :run = 0 OR t.dag_run_id = :run
 ORDER BY r.run_after, r.id, t.id, a.try_number
 """
 
@@ -99,9 +100,12 @@ def task_instances(store: Store) -> pd.DataFrame:
     return _frame(store, TASK_INSTANCES)
 
 
-def tries(store: Store) -> pd.DataFrame:
-    """The attempts that were made, each with how it ended; task instances that never began have none."""
-    return _frame(store, TRIES)
+def tries(store: Store, run: RunRow | None = None) -> pd.DataFrame:
+    """The attempts that were made, of one run or of all, each with how it ended.
+
+    Task instances that never began have none.
+    """
+    return _frame(store, TRIES, {"run": run.id if run else 0})
 
 
 def xcoms(store: Store) -> pd.DataFrame:
@@ -218,11 +222,11 @@ def _read_only(store: Store, cursor: Any) -> Iterator[None]:
             cursor.execute("PRAGMA query_only = OFF")
 
 
-def _frame(store: Store, sql: str) -> pd.DataFrame:
+def _frame(store: Store, sql: str, values: Mapping[str, Any] | None = None) -> pd.DataFrame:
     """The rows of a query; a text that is missing stays None, an instant that is missing is NaT."""
     import pandas as pd
 
-    cursor = store.run_sql(sql)
+    cursor = store.run_sql(sql, values)
     names = [column[0] for column in cursor.description]
     frame = pd.DataFrame(cursor.fetchall(), columns=names, dtype=object)
     for name in names:

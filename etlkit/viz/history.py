@@ -78,8 +78,7 @@ def attempts(store: Store, run: RunRow) -> list[Attempt]:
     ).fetchall()
     if decisions:
         return list(attempts_of((*row[:4], instant(row[4])) for row in decisions))
-    frame = tables.tries(store)
-    rows = frame[(frame["dag_id"] == run.dag_id) & (frame["run_id"] == run.run_id)].itertuples()
+    rows = tables.tries(store, run).itertuples()
     return [
         Attempt(_name(row.task_id, row.map_index), row.try_number, row.state, None, None, *_instants(row))
         for row in rows

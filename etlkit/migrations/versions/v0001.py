@@ -85,6 +85,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("state IN ('queued', 'running')"),
     )
     op.create_index("idx_dag_run_backfill", "dag_run", ["backfill_id"], unique=False)
+    op.create_index("idx_dag_run_run_after", "dag_run", ["dag_id", "run_after"], unique=False)
     op.create_table(
         "decision",
         sa.Column("id", sa.Integer(), nullable=False),
