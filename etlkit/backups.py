@@ -2,7 +2,7 @@
 
 A SQLite file is copied by SQLite's own online backup, while others go on using it; a PostgreSQL by `pg_dump`, and back
 by `pg_restore`. A copy appears under its name once it is whole and was checked. Variables and Connections are in it as
-they are stored, encrypted: keep the key that opens them too.
+they are stored, encrypted: keep the key that opens them too. The rest is not, so only its owner may read a copy.
 
 >>> import tempfile
 >>> from etlkit.store import Store
@@ -22,6 +22,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from etlkit import models
-from etlkit.database import BUSY_SECONDS, check_not_newer, explained, parse_url
+from etlkit.database import BUSY_SECONDS, check_not_newer, explained, make_private, parse_url
 from etlkit.errors import MetadataError
 from etlkit.masking import masker
 from etlkit.scheduler_lock import SchedulerLock, ServerLock
@@ -125,7 +126,7 @@ def _opened(path: Path, timeout: float = BUSY_SECONDS) -> Iterator[sqlite3.Conne
 def _copy(source: sqlite3.Connection, file: Path) -> None:
     """Copy a whole database into a new file of its own, and check the copy."""
     with _new_file(file) as unfinished:
-        unfinished.touch()
+        make_private(unfinished)
         with _opened(unfinished) as copy:
             _pour(source, copy)
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a write-ahead log beside it
@@ -185,6 +186,7 @@ def _take_the_place(live: Path, source: sqlite3.Connection, kept: Path) -> None:
     """Move a damaged file aside, with what belongs to it, and put a copy in its place."""
     fresh = Path(f"{kept}.new")
     _copy(source, fresh)
+    fresh.chmod(stat.S_IMODE(live.stat().st_mode))  # whoever could open the database still can
     for ending in ("-wal", "-shm", ""):
         part = Path(f"{live}{ending}")
         if part.exists():
@@ -237,8 +239,9 @@ def _run(program: str, *options: str, database: sa.URL | None = None) -> str:
         named = dict(database.get_dialect()().create_connect_args(database)[1])
         environ["PGPASSWORD"] = named.pop("password", "")
         where = ["--no-owner", "--no-privileges", "--no-password", "--dbname", make_conninfo(**named)]
+    command, private = [path, *where, *options], 0o077  # what it writes is for its owner's eyes only
     done = subprocess.run(
-        [path, *where, *options], env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command, env=environ, umask=private, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise MetadataError(masker.mask(" ".join(done.stderr.split())) or f"{program} ended with {done.returncode}")

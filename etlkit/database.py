@@ -17,6 +17,7 @@ postgresql, not mysql
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -87,6 +88,11 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         patience = {} if "timeout" in url.query else {"timeout": BUSY_SECONDS}
         engine = sa.create_engine(url, paramstyle="named", connect_args=patience)
 
+        @sa.event.listens_for(engine, "do_connect")
+        def before_it_is_made(_dialect: object, _record: object, args: Sequence[Any], given: Mapping[str, Any]) -> None:
+            if not given.get("uri"):  # there it may say that the file is only to be read
+                make_private(args[0])
+
     @sa.event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
@@ -96,6 +102,15 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
             connection.execute("PRAGMA synchronous = NORMAL")
 
     return engine
+
+
+def make_private(path: str | Path) -> None:
+    """Make an empty file that its owner alone may read, for a database to be: confs and XComs are stored as they are.
+
+    A file that is there keeps its mode. SQLite gives the files beside a database the mode that this one has.
+    """
+    with contextlib.suppress(OSError):  # it is there; or it cannot be made, and SQLite says why
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _postgres_engine(url: sa.URL) -> sa.Engine:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 from contextlib import closing
@@ -179,6 +180,16 @@ def test_secrets_are_in_it_as_they_are_stored(url, open_store, file):
 # --- SQLite -----------------------------------------------------------------------------------------------------------
 
 
+def mode(path):
+    return oct(stat.S_IMODE(path.stat().st_mode))
+
+
+def test_only_its_owner_may_read_a_copy(url, open_store, file):
+    trigger(open_store(), "r")
+    backup(url, file)
+    assert mode(file) == mode(restore(url, file, now=NOW).kept) == "0o600"
+
+
 @pytest.fixture
 def sqlite_url(tmp_path):
     return f"sqlite:///{tmp_path}/etl.db"
@@ -200,11 +211,13 @@ def test_a_damaged_database_is_moved_aside_for_its_backup(sqlite_url, file, tmp_
         else:
             opened.truncate(4096 * 5)
     damaged = database.read_bytes()
+    database.chmod(0o640)  # for a group of people who use it
     with pytest.raises(MetadataError):
         backup(sqlite_url, tmp_path / "tuesday.db")
     assert not (tmp_path / "tuesday.db").exists()
     kept = restore(sqlite_url, file, now=NOW).kept
     assert kept.read_bytes() == damaged
+    assert mode(database) == "0o640"
     store = Store(sqlite_url)
     assert ids(store) == ["r"]
     store.close()

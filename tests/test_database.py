@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import sqlite3
+import stat
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 
@@ -41,6 +43,31 @@ def open_store(url):
     yield open_it
     for store in opened:
         store.close()
+
+
+# --- SQLite's files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lenient():
+    """The umask under which files are made that everybody may read and write."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def test_a_new_file_is_its_owners_alone_with_all_that_lies_beside_it(lenient, tmp_path):
+    with contextlib.closing(Store(f"sqlite:///{tmp_path}/etl.db")) as store:
+        store.set_pool("other", 1)
+        files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert files == dict.fromkeys(("etl.db", "etl.db-wal", "etl.db-shm"), 0o600)
+
+
+def test_a_file_that_is_there_keeps_its_mode(lenient, tmp_path):
+    file = tmp_path / "etl.db"
+    file.touch(0o664)
+    Store(f"sqlite:///{file}").close()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o664
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
