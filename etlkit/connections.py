@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from importlib import import_module
@@ -316,6 +316,16 @@ class Connections:
         """The Connections in the database, by name."""
         return [stored for conn_id in self.ids() if (stored := self._stored(conn_id))]
 
+    def listed(self) -> Iterator[Connection]:
+        """The same for a list of them: without password and extra where these do not open, as the key is lost."""
+        for conn_id in self.ids():
+            try:
+                stored = self._stored(conn_id)
+            except VaultError:
+                stored = self._stored(conn_id, [name for name in FIELDS if name not in SECRET_FIELDS])
+            if stored:
+                yield stored
+
     def export(self, *, include_secrets: bool = False) -> dict[str, dict[str, Any]]:
         """All Connections of the database as one dict to be written as JSON: {conn_id: fields}.
 
@@ -351,12 +361,12 @@ class Connections:
             )
         return Connection.from_dict(parts, conn_id)
 
-    def _stored(self, conn_id: str) -> Connection | None:
-        row = self.store.run_sql(f"SELECT {', '.join(FIELDS)} FROM connection WHERE conn_id = :id", {"id": conn_id})
+    def _stored(self, conn_id: str, names: Sequence[str] = FIELDS) -> Connection | None:
+        row = self.store.run_sql(f"SELECT {', '.join(names)} FROM connection WHERE conn_id = :id", {"id": conn_id})
         found = row.fetchone()
         if found is None:
             return None
-        values = dict(zip(FIELDS, found, strict=True))
+        values = dict(zip(names, found, strict=True))
         for name in SECRET_FIELDS & {name for name, value in values.items() if value is not None}:
             values[name] = vault_of(self.store).decrypt(values[name], f"the {name} of connection {conn_id!r}")
         return Connection(**values)

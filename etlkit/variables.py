@@ -32,7 +32,7 @@ from etlkit.dag import current_context
 from etlkit.errors import AirflowNotFoundException, ConfigError, nearest
 from etlkit.masking import STARS, masker
 from etlkit.store import Store
-from etlkit.vault import vault_of
+from etlkit.vault import CLOSED, texts_to_list, vault_of
 
 log = logging.getLogger("etlkit.variables")
 
@@ -119,14 +119,22 @@ class Variables:
         Secrets are `***` unless they are asked for.
         """
         vault = vault_of(self.store)
-        entries = {}
-        rows = self.store.run_sql("SELECT key, val, description FROM variable ORDER BY key").fetchall()
-        for key, token, description in rows:
-            text = vault.decrypt(token, f"Variable {key!r}")
-            learn_variable(key, text)
-            value = _meaning(text)
-            entries[key] = Entry(value if include_secrets else masker.masked(value, key), description)
-        return entries
+        return {
+            key: _entry(key, vault.decrypt(token, f"Variable {key!r}"), description, include_secrets)
+            for key, token, description in self._rows()
+        }
+
+    def listed(self) -> dict[str, Entry]:
+        """The same without secrets, and with `CLOSED` for each value that does not open: its key is lost or wrong."""
+        rows = self._rows()
+        texts = texts_to_list(self.store, [token for _, token, _ in rows])
+        return {
+            key: Entry(CLOSED, description) if text is None else _entry(key, text, description)
+            for (key, _, description), text in zip(rows, texts, strict=True)
+        }
+
+    def _rows(self) -> Sequence[tuple[str, str, str | None]]:
+        return self.store.run_sql("SELECT key, val, description FROM variable ORDER BY key").fetchall()
 
     # --- export and import ---
 
@@ -180,6 +188,12 @@ class Variables:
         found = from_environment("VAR", key)
         if found:
             log.warning("Variable %r is read from the environment variable %s, whatever is stored", key, found[0])
+
+
+def _entry(key: str, text: str, description: str | None, include_secrets: bool = False) -> Entry:
+    learn_variable(key, text)
+    value = _meaning(text)
+    return Entry(value if include_secrets else masker.masked(value, key), description)
 
 
 def learn_variable(key: str, text: str) -> None:

@@ -98,6 +98,25 @@ def vault_of(store: Store) -> Vault:
     return vault
 
 
+CLOSED = "cannot be opened"
+"""What a list shows in place of a value whose key is not there."""
+
+
+def texts_to_list(store: Store, tokens: Sequence[str]) -> list[str | None]:
+    """The texts behind tokens, for a list of what there is: None for each that no key at hand opens."""
+
+    def opened(token: str) -> str | None:
+        with contextlib.suppress(VaultError):  # whoever asks for this one value is told why
+            return vault.decrypt(token, "a value")
+        return None
+
+    try:
+        vault = Vault(*_keys(store))
+    except VaultError:
+        return [None] * len(tokens)
+    return list(map(opened, tokens))
+
+
 def _keys(store: Store) -> tuple[list[str], str]:
     """The keys in force, and where they are."""
     if store.in_memory:

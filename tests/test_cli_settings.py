@@ -400,11 +400,39 @@ def test_rotate_fernet_key_with_configured_keys(etlkit, monkeypatch):
 
 def test_a_lost_key_is_an_error_that_says_so(settings):
     key_file().unlink()
-    for words in (("variables", "list"), ("connections", "get", "warehouse"), ("rotate-fernet-key",)):
+    for words in (("variables", "get", "airports"), ("connections", "get", "warehouse"), ("rotate-fernet-key",)):
         line = settings.refused(*words)
         assert "the key that opens Variables and Connections is lost" in line
         assert "put the file back from a backup" in line
     assert not key_file().exists()
+
+
+@pytest.mark.parametrize("key", ["lost", "another one", "no key at all"])
+def test_what_does_not_open_is_listed_and_can_be_deleted_and_set_anew(settings, key):
+    key_file().unlink()
+    if key != "lost":
+        key_file().write_text(new_key() if key == "another one" else "hello")
+    listed = settings("variables", "list", "--output", "json")
+    assert json.loads(listed.stdout) == [
+        {"key": "airports", "value": "cannot be opened", "description": "where"},
+        {"key": "api_key", "value": "cannot be opened", "description": None},
+    ]
+    assert "etlkit variables get airports" in listed.stderr
+    assert [row["host"] for row in settings.json("connections", "list")] == ["db.example.org"]
+    settings.refused("variables", "export", "-")
+    for words in (("variables", "delete", "airports"), ("variables", "delete", "api_key")):
+        assert settings(*words).exit_code == 0
+    assert settings("connections", "delete", "warehouse").exit_code == 0
+    key_file().unlink(missing_ok=True)
+    assert settings("variables", "set", "airports", "JFK").exit_code == 0
+    assert settings("variables", "get", "airports").stdout == "JFK\n"
+
+
+def test_one_damaged_value_does_not_hide_the_others(settings):
+    damage = "UPDATE variable SET val = 'damaged' WHERE key = 'airports'"
+    stored(settings, lambda store: store.run_sql(damage))
+    values = {row["key"]: row["value"] for row in settings.json("variables", "list")}
+    assert values == {"airports": "cannot be opened", "api_key": "***"}
 
 
 # --- completion -------------------------------------------------------------------------------------------------------

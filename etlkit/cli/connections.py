@@ -42,7 +42,7 @@ def list_connections(output: str) -> None:
     from etlkit.connections import Connections
 
     names = ("conn_id", "conn_type", "host", "port", "login", "schema", "description")
-    stored = Connections(existing_store()).all()
+    stored = Connections(existing_store()).listed()
     rows = [{name: getattr(connection, name) for name in names} for connection in stored]
     show(rows, output, empty="no Connections", spare=("description", "port", "login"))
 

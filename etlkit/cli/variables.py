@@ -30,15 +30,21 @@ def variables() -> None:
 def list_variables(output: str) -> None:
     """List the Variables of the database with their values; what is secret in them is ***.
 
+    Where the key that opens the values is lost or wrong, they are listed all the same, by their names.
+
     \b
     Example: etlkit variables list
     """
     from etlkit.cli.database import existing_store
     from etlkit.variables import Variables
+    from etlkit.vault import CLOSED
 
-    stored = Variables(existing_store())
-    rows = [{"key": key, "value": entry.value, "description": entry.description} for key, entry in stored.all().items()]
+    entries = Variables(existing_store()).listed()
+    rows = [{"key": key, "value": entry.value, "description": entry.description} for key, entry in entries.items()]
     show(rows, output, empty="no Variables")
+    closed = next((key for key, entry in entries.items() if entry.value == CLOSED), None)
+    if closed is not None:
+        click.echo(f"a value that {CLOSED} says why when it is asked for: etlkit variables get {closed}", err=True)
 
 
 @variables.command()
