@@ -21,6 +21,7 @@ import sys
 from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
+from threading import RLock
 from typing import NamedTuple, TextIO
 
 from etlkit.errors import EtlkitError
@@ -114,14 +115,33 @@ class TryLog:
     def __init__(self, store: LogStore, key: LogKey) -> None:
         self._store, self._key = store, key
         self._stream: TextIO | None = None
+        self._held: list[str] = []  # of its parts only the last can hold the end of a line
+        self._lock = RLock()
 
     def write(self, text: str) -> int:
+        """Write whole lines; what has no end yet is held, as a secret may come in two parts.
+
+        A text of several lines is held until the next write: `print` writes the end of its last line by itself.
+        """
+        with self._lock:
+            if text.endswith("\n"):
+                self._put("".join([*self._held, text]))
+                self._held.clear()
+            else:
+                if self._held and "\n" in self._held[-1]:
+                    whole, _, rest = "".join(self._held).rpartition("\n")
+                    self._put(f"{whole}\n")
+                    self._held[:] = [rest]
+                self._held.append(text)
+        return len(text)
+
+    def _put(self, text: str) -> None:
         if self._stream is None:
             self._stream = self._store.stream(self._key)
-        return self._stream.write(masker.mask(text))
+        self._stream.write(masker.mask(text))
 
     def flush(self) -> None:
-        """Nothing is held back: lines are written as they come."""
+        """Nothing to do: whole lines are written as they come, and others when the try ends."""
 
     def isatty(self) -> bool:
         return False
@@ -134,6 +154,10 @@ class TryLog:
     def __exit__(self, *exc_info: object) -> None:
         sys.stdout = self._stdout
         _current.reset(self._token)
+        with self._lock:
+            if self._held:
+                self._put("".join(self._held))
+                self._held.clear()
         if self._stream is not None and self._store.folder is not None:
             self._stream.close()
 

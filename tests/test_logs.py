@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from etlkit.clock import SimulatedClock
 from etlkit.errors import EtlkitError
 from etlkit.events import Listener, Listeners
 from etlkit.logs import LogKey, LogStore, TryLogHandler, install_handler
+from etlkit.masking import masker
 from etlkit.runtime import TaskRunner
 from etlkit.store import Store
 from tests.engine import HOUR, MINUTE, Do, World, at, make_dag
@@ -96,6 +98,67 @@ def test_a_line_can_be_read_while_the_try_runs(logs):
     with logs.open(KEY):
         print("so far")
         assert logs.read(KEY) == "so far\n"
+
+
+@pytest.fixture
+def secret():
+    value = "hunter22secret"
+    masker.mask_secret(value)
+    yield value
+    masker.forget()
+
+
+def test_a_secret_that_is_written_in_parts_is_hidden(logs, secret):
+    with logs.open(KEY):
+        for part in ("user anna, pw ", secret[:6], secret[6:], " and ", secret[:3]):
+            sys.stdout.write(part)
+            sys.stdout.flush()
+        sys.stdout.write(f"{secret[3:]}\nnext line: {secret[:6]}")
+        sys.stdout.write(f"{secret[6:]}\n")
+        print(*secret, sep="", end="")
+    assert logs.read(KEY) == "user anna, pw *** and ***\nnext line: ***\n***"
+
+
+def test_a_secret_of_several_short_lines_is_hidden_when_it_is_printed(logs):
+    masker.mask_secret("ab\ncd\nef")
+    with logs.open(KEY):
+        print("ab\ncd\nef")
+    masker.forget()
+    assert logs.read(KEY) == "***\n"
+
+
+def test_whole_lines_wait_for_one_more_write_at_most(logs):
+    with logs.open(KEY):
+        sys.stdout.write("one\ntwo\nthr")
+        sys.stdout.write("ee")
+        assert logs.read(KEY) == "one\ntwo\n"
+        sys.stdout.write("\nfour")
+        print("!")
+        assert logs.read(KEY) == "one\ntwo\nthree\nfour!\n"
+
+
+def test_what_has_no_end_is_written_when_the_task_fails_or_ends_the_process(logs):
+    with pytest.raises(SystemExit), logs.open(KEY):
+        sys.stdout.write("how far it came")
+        raise SystemExit
+    assert logs.read(KEY) == "how far it came"
+
+
+def test_threads_of_a_task_lose_nothing(logs):
+    def say(number):
+        for _ in range(200):
+            sys.stdout.write(f"<{number}>")
+            print()
+
+    with logs.open(KEY):
+        threads = [threading.Thread(target=say, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    said = logs.read(KEY)
+    assert [said.count(f"<{number}>") for number in range(4)] == [200] * 4
+    assert said.count("\n") == 800
 
 
 def test_what_is_logged_when_the_try_is_over_harms_nothing(tmp_path):
