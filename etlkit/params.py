@@ -23,7 +23,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from etlkit.errors import ParamValidationError
-from etlkit.masking import should_hide_value_for_key
+from etlkit.masking import masker, should_hide_value_for_key
 
 
 class NotSet(Enum):
@@ -255,11 +255,16 @@ def as_param(value: Any) -> Param:
 def run_params(*levels: Mapping[str, Any], conf: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The values of the params of a run: of several levels (DAG, task) the last counts, and `conf` before all.
 
-    What only `conf` has is a param too. ParamValidationError if one has no value, or one against its rules.
+    What only `conf` has is a param too. The masker learns what is secret in them by its name. ParamValidationError if
+    one has no value, or one against its rules.
     """
-    if not any(levels):
-        return dict(conf or {})
+    values = _combined(*levels, conf or {}).validate() if any(levels) else dict(conf or {})
+    masker.learn(values)
+    return values
+
+
+def _combined(*levels: Mapping[str, Any]) -> ParamsDict:
     params = ParamsDict()
-    for level in (*levels, conf or {}):
+    for level in levels:
         params.update(level)
-    return params.validate()
+    return params

@@ -195,6 +195,7 @@ class TaskRunner:
         """Execute what was begun; returns how it ended once that is committed and its callbacks were called."""
         ti = TaskInstance(self, work)
         context = Context(ti)
+        masker.learn(work.run.conf)  # whoever triggered the run did so in another process
         with self.logs.open(work.log_key):
             outcome, values = packed(work.task, self._attempt(work, context))
             if work.task.outlets and outcome.state == SUCCESS:

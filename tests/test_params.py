@@ -10,6 +10,8 @@ import pytest
 
 from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import BackfillError, DagError, ParamValidationError
+from etlkit.logs import LogKey
+from etlkit.masking import masker
 from etlkit.params import NOTSET, Param, ParamsDict, run_params
 from etlkit.taskflow import dag as dag_decorator
 from etlkit.taskflow import task
@@ -291,3 +293,26 @@ DAG("d", schedule="@daily", start_date=datetime(2013, 1, 1, tzinfo=UTC),
 print("jsonschema" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_secret_by_its_name_is_hidden_in_the_log():
+    def work(context):
+        print(context["dag_run"].conf)
+        print(context["params"])
+        print("to", context["params"]["where"]["token"], "and", context["params"]["pin_secret"])
+
+    params = {"api_key": "default-key-1", "pin_secret": 26115000, "airport": "JFK"}
+    world = World(make_dag(tasks=[Do("load", work)], params=params))
+    run = world.trigger(conf={"where": {"token": "conf-token-2"}, "note": "plain"})
+    masker.forget()  # as in a process that did not trigger the run
+    world.run_until(at(1))
+    said = world.scheduler.runner.logs.read(LogKey("d", run.run_id, "load", -1, 1))
+    masker.forget()
+    assert said.splitlines() == [
+        "{'where': {'token': '***'}, 'note': 'plain'}",
+        "{'api_key': '***', 'pin_secret': ***, 'airport': 'JFK', 'where': {'token': '***'}, 'note': 'plain'}",
+        "to *** and ***",
+    ]
