@@ -21,12 +21,15 @@ etlkit.errors.DagFileError: ...weather.py:2: DAG('weather') has no argument 'sch
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import traceback
 import zlib
+from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from etlkit.config import conf
 from etlkit.dag import DAG, entered_dags
@@ -58,7 +61,7 @@ def run_dag_file(path: Path, source: bytes) -> list[DAG]:
     make_importable(path.parent)
     module = _new_module(path)
     try:
-        with _loading_limit(), entered_dags() as entered:
+        with _loading_limit(), _staying_alive(), entered_dags() as entered:
             exec(compile(source, str(module.__file__), "exec", dont_inherit=True), vars(module))
         return _checked(_dags_of(module, entered), path)
     except (Exception, SystemExit, AirflowTaskTimeout) as error:
@@ -76,6 +79,27 @@ def _loading_limit() -> contextlib.AbstractContextManager[None]:
         "dagbag_import_timeout"
     )
     return time_limit(seconds, lambda: AirflowTaskTimeout(reason)) if seconds > 0 else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _staying_alive() -> Iterator[None]:
+    """Inside the block `os._exit` is SystemExit: else one file would end, without a word, who loads all of them.
+
+    What keeps hold of the function ends the process with it later, as does a process forked from this one.
+    """
+    end_process, loading_process = os._exit, os.getpid()
+    loading = True
+
+    def leave(status: int) -> NoReturn:
+        if loading and os.getpid() == loading_process:
+            raise SystemExit(f"os._exit({status}) while the file loads; move it into a task, or raise an exception")
+        end_process(status)
+
+    os._exit = leave
+    try:
+        yield
+    finally:
+        os._exit, loading = end_process, False
 
 
 def _new_module(path: Path) -> ModuleType:

@@ -1,5 +1,6 @@
 """DAG files: which DAGs one has, what is refused and at which line."""
 
+import os
 import pickle
 import signal
 import sys
@@ -117,6 +118,11 @@ WRONG = {
     "an exception": ("x = 1\n\ndef f():\n    return x / 0\n\nf()\n", 4, "ZeroDivisionError: division by zero"),
     "an exception without words": ("raise KeyError\n", 1, "KeyError"),
     "an exception of several lines": ("raise ValueError('one\\ntwo')\n", 1, "ValueError: one two"),
+    "the end of the process": (
+        "import os\nos._exit(3)\n",
+        2,
+        "SystemExit: os._exit(3) while the file loads; move it into a task, or raise an exception",
+    ),
     "an exit": ("import sys\nsys.exit('no settings')\n", 2, "SystemExit: no settings"),
     "a missing module": ("import no_such_module\n", 1, "ModuleNotFoundError: No module named 'no_such_module'"),
     "no DAG": ("x = 1\n", None, "there is no DAG in it"),
@@ -232,3 +238,28 @@ def test_a_file_that_is_not_python(folder):
     path = write(folder / "a.txt", one_dag("a"))
     with pytest.raises(DagFileError, match=r"its name must end in \.py"):
         load_dag_file(path)
+
+
+def test_who_keeps_the_end_of_the_process_for_later_gets_it(folder):
+    file = write(
+        folder / "later.py",
+        """
+        import os
+        from os import _exit
+        from etlkit import DAG
+
+        child = os.fork()
+        if not child:
+            _exit(5)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        with DAG(f"the_child_ended_with_{status}") as d:
+            d.later = _exit
+        """,
+    )
+    before = os._exit
+    (dag,) = load_dag_file(file)
+    assert (dag.dag_id, os._exit is before) == ("the_child_ended_with_5", True)
+    child = os.fork()
+    if not child:
+        dag.later(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
