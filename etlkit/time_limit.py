@@ -32,10 +32,12 @@ def time_limit(
     if 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= seconds:  # that of an outer block comes first
         yield
         return
-    expired = False
+    expired = over = False
 
     def stop(_signum: int, _frame: FrameType | None) -> None:
         nonlocal expired
+        if over:
+            return  # the block had ended: what comes after it must not be cut off
         expired = True
         on_expiry()
         raise too_long()
@@ -54,6 +56,7 @@ def time_limit(
         if expired:  # the block caught it and went on to its end
             raise too_long()
     finally:
+        over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         if outer:
