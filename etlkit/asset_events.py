@@ -103,10 +103,16 @@ def assets_of(dag: DAG) -> list[Asset]:
 
 
 def asset_id(store: Store, asset: Asset) -> int:
-    """The number of an asset in the database, which gets to know it if need be."""
+    """The number of an asset in the database, which gets to know it if need be.
+
+    A mere mention of it, with neither a group nor an extra, takes away nothing of what another DAG said.
+    """
     return store.run_sql(
         """INSERT INTO asset (name, uri, "group", extra) VALUES (:name, :uri, :group, :extra)
-           ON CONFLICT (name, uri) DO UPDATE SET "group" = :group, extra = :extra RETURNING id""",
+           ON CONFLICT (name, uri) DO UPDATE
+           SET "group" = CASE WHEN :group = 'asset' THEN asset."group" ELSE :group END,
+               extra = CASE WHEN :extra = '{}' THEN asset.extra ELSE :extra END
+           RETURNING id""",
         {"name": asset.name, "uri": asset.uri, "group": asset.group, "extra": json.dumps(asset.extra)},
     ).fetchone()[0]
 

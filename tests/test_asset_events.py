@@ -5,7 +5,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etlkit.asset_events import NewEvent as New
-from etlkit.asset_events import Source, events_of_asset, events_of_run, missing_assets, queued, record_events
+from etlkit.asset_events import (
+    Source,
+    events_of_asset,
+    events_of_run,
+    find_assets,
+    missing_assets,
+    queued,
+    record_events,
+)
 from etlkit.assets import Asset, AssetAll, AssetAny, AssetOrTimeSchedule, Metadata
 from etlkit.backfill import create_backfill, plan_backfill
 from etlkit.errors import AirflowSkipException
@@ -385,3 +393,9 @@ def test_a_worker_that_lost_its_task_makes_no_event():
     world.clear(run)
     assert executor.runner.carry_out(begun).state is None
     assert events_of_asset(world.store, A) == []
+
+
+def test_a_mere_mention_of_an_asset_takes_nothing_away_of_what_is_known():
+    said = Asset("prices", group="market", extra={"currency": "EUR"})
+    world = World(producer(outlets=said), consumer([Asset("prices")]))
+    assert find_assets(world.store, Asset.ref(name="prices")) == [said]
