@@ -18,6 +18,8 @@ import logging
 import re
 import shutil
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +28,9 @@ from typing import NamedTuple, TextIO
 
 from etlkit.errors import EtlkitError
 from etlkit.masking import masker
+
+also_into: Callable[[TryLog], AbstractContextManager[None]] | None = None
+"""What else collects for a log while its try runs: the `etlkit` program sets it, for what other programs print."""
 
 _current: ContextVar[TryLog | None] = ContextVar("etlkit_try_log", default=None)
 
@@ -149,9 +154,14 @@ class TryLog:
     def __enter__(self) -> TryLog:
         self._token = _current.set(self)
         self._stdout, sys.stdout = sys.stdout, self
+        self._collecting = also_into and also_into(self)
+        if self._collecting:
+            self._collecting.__enter__()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        if self._collecting:
+            self._collecting.__exit__(None, None, None)
         sys.stdout = self._stdout
         _current.reset(self._token)
         with self._lock:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
@@ -141,24 +141,20 @@ def version() -> None:
     click.echo(__version__)
 
 
-def _own_stdout() -> TextIO:
-    """Standard output for the kit alone: what programs print that tasks start goes to stderr, as what tasks say does.
-
-    Else it would stand amid the JSON that a script reads.
-    """
-    sys.stdout.flush()
-    own = os.dup(1)
-    os.dup2(2, 1)
-    return open(own, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors, buffering=1, closefd=False)
-
-
 def main() -> None:
-    """The `etlkit` program: warnings are one line each, and nothing that it prints shows a secret."""
+    """The `etlkit` program: warnings are one line each, and nothing that it prints shows a secret.
+
+    Standard output is the kit's alone: what programs print that tasks start would stand amid the JSON that a script
+    reads. It goes to the log of the try, or else to stderr, as what tasks say does.
+    """
     import warnings
 
+    from etlkit.cli import child_output
     from etlkit.masking import MaskedStream, masker
 
-    sys.stdout, sys.stderr = MaskedStream(_own_stdout()), MaskedStream(sys.stderr)
+    sys.stdout, sys.stderr = map(MaskedStream, (child_output.own(1, sys.stdout), child_output.own(2, sys.stderr)))
+    os.dup2(2, 1)
+    child_output.owns_descriptors = True
     sys.excepthook = masker.excepthook
     warnings.formatwarning = lambda message, category, filename, lineno, line=None: (
         f"etlkit: warning: {filename}:{lineno}: {message}\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from etlkit.active_runs import ScheduledDag
+from etlkit.cli.child_output import collect
 from etlkit.cli.database import paused_at_first
 from etlkit.clock import SystemClock
 from etlkit.config import conf
@@ -83,6 +84,7 @@ def make_scheduler(
     """
     conf.get("core", "executor")  # ConfigError if there is no such executor
     clock = SystemClock()
+    collect()
     runner = TaskRunner(store, clock, logs or LogStore(conf.get("logging", "base_log_folder")), open_warehouse)
     scheduler = kind(store, clock, SequentialExecutor(), runner=runner, listeners=listeners)
     if isinstance(scheduler, OnDemandScheduler):

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TextIO
 
 from etlkit import xcom
+from etlkit.cli.child_output import collect
 from etlkit.cli.database import is_there, open_store, runs_meant
 from etlkit.cli.options import in_zone_of
 from etlkit.cli.schedulers import OnDemandScheduler, open_warehouse
@@ -164,6 +165,7 @@ def _rendered_fields(runner: TaskRunner, run: RunRow, dag: DAG, task: BaseOperat
 def _runner(store: Store, clock: Clock) -> TaskRunner:
     if is_there():
         _copy_settings(open_store(), store)
+    collect()
     runner = TaskRunner(store, clock, EchoedLogs(), open_warehouse)
     runner.find_dag = _out_of_reach
     return runner
