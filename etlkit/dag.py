@@ -305,7 +305,8 @@ class XComArg(Reference, Markable, Dependency):
     """The result of a task, before there is one: a reference that another task takes as an argument.
 
     Passing it draws the edge; at run time it is replaced by the value that `operator` pushed under `key`. A task that
-    returned nothing gives None; a key that was never pushed is an XComError.
+    returned nothing gives None, and so does a key that a task with `multiple_outputs` did not push; of another task
+    that is an XComError.
     """
 
     def __init__(self, operator: BaseOperator, key: str = "return_value") -> None:
@@ -351,18 +352,18 @@ class XComArg(Reference, Markable, Dependency):
 
         Inside a mapped group it is what the instance of the same map index pushed.
         """
-        ti = context["ti"]
-        beside = self.operator.mapped_group is not None and self.operator.shares_instances_with(ti.task)
-        which = {"map_indexes": ti.map_index} if beside else {}
-        value = ti.xcom_pull(task_ids=self.operator.task_id, key=self.key, default=self, **which)
+        ti, task = context["ti"], self.operator
+        if task.mapped_group is not None and task.shares_instances_with(ti.task):
+            value = ti.xcom_pull(task.task_id, key=self.key, default=self, map_indexes=ti.map_index)
+        elif task.expansion is not None:
+            values = ti.xcom_pull([task.task_id], key=self.key, default=self)
+            return [] if values == [self] else values
+        else:
+            value = ti.xcom_pull(task.task_id, key=self.key, default=self)
         if value is not self:
             return value
-        if self.operator.expansion is not None and not beside:
-            return []
-        if self.key != "return_value":
-            raise XComError(
-                f"task {self.operator.task_id!r} pushed nothing under {self.key!r}; set multiple_outputs=True"
-            )
+        if self.key != "return_value" and not task.multiple_outputs:
+            raise XComError(f"task {task.task_id!r} pushed nothing under {self.key!r}; set multiple_outputs=True")
         return None
 
 

@@ -227,6 +227,9 @@ class Product:
     (2, [{'x': 1, 'y': ('a', 3)}, {'x': 2, 'y': ('a', 3)}])
     """
 
+    strict = False
+    """Only `expand_kwargs` is: a mapped argument of a function replaces what `partial` was passed, as in Airflow."""
+
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         if not arguments:
             raise DagError("expand() needs at least one argument to map over")
@@ -272,7 +275,9 @@ class Records:
 
     names = "records"
 
-    def __init__(self, records: Any) -> None:
+    def __init__(self, records: Any, strict: bool = True) -> None:
+        self.strict = strict
+        """Whether no dict may have an argument that was passed to `partial`."""
         if isinstance(records, Mapping):
             raise DagError("expand_kwargs() takes a list of dicts, not a dict; write expand(...) for that")
         self.records = checked(records, "expand_kwargs()")
@@ -391,7 +396,10 @@ class MappedOperator(BaseOperator):
         if self.into is None:
             return self._made({**self.given, **self._checked(values)})
         task = copy.copy(self._prototype)
-        setattr(task, self.into, {**self.given.get(self.into, {}), **values})
+        shared = self.given.get(self.into, {})
+        if self.expansion.strict and (twice := sorted(shared.keys() & values.keys())):
+            raise XComError(f"task {self.task_id!r}: {twice[0]!r} was passed to partial() already; see strict=False")
+        setattr(task, self.into, {**shared, **values})
         return task
 
     @cached_property
@@ -409,7 +417,7 @@ class MappedOperator(BaseOperator):
 
     def _checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """An instance's arguments; where nothing would be rendered the value itself, for operators that check it."""
-        check_mapped(self.operator_class, self.given, values)
+        check_mapped(self.operator_class, self.given if self.expansion.strict else {}, values)
         templated, extensions = self.operator_class.template_fields, tuple(self.operator_class.template_ext)
         return {
             name: value.value
@@ -459,10 +467,11 @@ class OperatorPartial:
         return mapped_task(self.operator_class, self.arguments, Product(mapped))
 
     def expand_kwargs(self, records: Any, *, strict: bool = True) -> MappedOperator:
-        """One instance for each dict of arguments in a list."""
-        expansion = Records(records)
+        """One instance for each dict of arguments in a list; with `strict=False` they replace those of `partial`."""
+        expansion = Records(records, strict)
+        given = self.arguments if strict else {}
         for record in records if expansion.literal_length is not None else ():
-            check_mapped(self.operator_class, self.arguments, record if isinstance(record, Mapping) else {})
+            check_mapped(self.operator_class, given, record if isinstance(record, Mapping) else {})
         return mapped_task(self.operator_class, self.arguments, expansion)
 
     def __repr__(self) -> str:

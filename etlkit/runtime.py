@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from etlkit import xcom
@@ -231,7 +231,7 @@ class TaskRunner:
                 if task.post_execute_hook is not None:
                     task.post_execute_hook(context, value)
                 task.post_execute(context, value)
-            if work.map_index >= 0 and task.map_index_template is not None:
+            if task.map_index_template is not None:
                 context.ti.rendered_map_index = instance_name(task, context)
             # A simulated clock cannot interrupt: a task that slept past its limit is caught when it returns.
             if task.execution_timeout is not None and self.clock.now() - context.ti.start_date > task.execution_timeout:
@@ -239,7 +239,7 @@ class TaskRunner:
             return Outcome(SUCCESS, value)
         except BaseException as error:  # whatever a task raises ends the task, and not the scheduler
             outcome = outcome_of(error)
-            if work.map_index >= 0 and task.map_index_template is not None:
+            if task.map_index_template is not None:
                 # A name would help, but it may need what the task did not get to.
                 with contextlib.suppress(Exception):
                     context.ti.rendered_map_index = instance_name(task, context)
@@ -530,34 +530,34 @@ class TaskInstance(OtherDags):
     def xcom_pull(
         self,
         task_ids: str | Sequence[str] | None = None,
-        key: str = "return_value",
-        *,
-        map_indexes: int | Sequence[int] | None = None,
-        run_id: str | None = None,
         dag_id: str | None = None,
+        key: str = "return_value",
         include_prior_dates: bool = False,
+        *,
+        map_indexes: Any = NOTSET,
         default: Any = None,
+        run_id: str | None = None,
     ) -> Any:
-        """What tasks pushed under `key`: one value for one task id, a list for several.
+        """What tasks pushed under `key`: one value for one task id, one flat list for several.
 
-        Without `task_ids`, this task's own. `run_id` (and `dag_id`) look into another run. `include_prior_dates` adds
-        the values of all runs with earlier logical dates, oldest first: more than one value makes a list. Nothing
-        pushed gives `default`.
+        Without `task_ids`, this task's own. Of a mapped task these are the values of all instances, a list unless it
+        is one value; `map_indexes` picks an instance, or several in that order; None one that is not mapped. `run_id`
+        (and `dag_id`) look into another run. `include_prior_dates` adds the values of all runs with earlier logical
+        dates, oldest first, or takes the newest where an instance is picked. Nothing pushed gives `default`.
         """
-        if task_ids is None:
-            task_ids = self.task_id
-        if not isinstance(task_ids, str):
-            pull = partial(self.xcom_pull, key=key, map_indexes=map_indexes, run_id=run_id, dag_id=dag_id)
-            return [pull(name, include_prior_dates=include_prior_dates, default=default) for name in task_ids]
-        found = self._pull(task_ids, key, run_id, dag_id, include_prior_dates)
-        if isinstance(map_indexes, int):
-            found = [(index, text) for index, text in found if index == map_indexes]
-        elif map_indexes is not None:
-            by_index = dict(found)
-            return [xcom.loads(by_index[index]) if index in by_index else default for index in map_indexes]
-        if map_indexes is None and (len(found) > 1 or (found and found[0][0] >= 0)):
-            return [xcom.loads(text) for _, text in found]
-        return xcom.loads(found[0][1]) if found else default
+        one_task = task_ids is None or isinstance(task_ids, str)
+        one_index = map_indexes is None or isinstance(map_indexes, int)
+        indexes = [-1 if map_indexes is None else map_indexes] if one_index else map_indexes
+        pulled: list[Any] = []
+        for task_id in [task_ids or self.task_id] if one_task else task_ids:  # type: ignore[union-attr]
+            found = self._pull(task_id, key, run_id, dag_id, include_prior_dates)  # type: ignore[arg-type]
+            if indexes is NOTSET:
+                pulled += [xcom.loads(text) for _, text in found] or [default]
+            else:
+                by_index = dict(found)
+                pulled += [xcom.loads(by_index[index]) if index in by_index else default for index in indexes]
+        one_value = one_index or (indexes is NOTSET and len(pulled) == 1)
+        return pulled[0] if one_task and one_value else pulled
 
     def _pull(
         self, task_id: str, key: str, run_id: str | None, dag_id: str | None, prior: bool
@@ -703,6 +703,7 @@ CONTEXT_VALUES: dict[str, Callable[[Context], Any]] = {
     "prev_data_interval_start_success": _previous("data_interval_start"),
     "prev_data_interval_end_success": _previous("data_interval_end"),
     "task_instance_key_str": lambda c: f"{c.run.dag_id}__{c.ti.task_id}__{c.get('ds_nodash', c.run.run_id)}",
+    "map_index_template": lambda c: c.task.map_index_template,
     "outlets": lambda c: list(c.task.outlets),
     "inlets": lambda c: list(c.task.inlets),
     "outlet_events": lambda c: c.ti.outlet_events,

@@ -52,7 +52,7 @@ from etlkit.operators.python import (
     BranchPythonOperator,
     PythonOperator,
     ShortCircuitOperator,
-    call_function,
+    call_in_context,
 )
 from etlkit.params import NOTSET
 from etlkit.scopes import TEARDOWN_RULE, context_wrapper
@@ -95,7 +95,7 @@ class DecoratedBashOperator(BashOperator):
         self.python_callable, self.op_args, self.op_kwargs = python_callable, op_args, op_kwargs or {}
 
     def execute(self, context: Mapping[str, Any]) -> Any:
-        command = call_function(self.python_callable, self.op_args, self.op_kwargs, context)
+        command = call_in_context(self.python_callable, self.op_args, self.op_kwargs, context)
         return self.run_command(rendered_value(self, "the command it returned", command, context), context)
 
 
@@ -205,6 +205,7 @@ class PartialTask:
     def partial(self, *positional: Any, **kwargs: Any) -> PartialTask:
         """The same with more arguments."""
         refuse_positional("partial", positional)
+        check_names(f"partial(): {self.factory.name}()", self.factory.signature, kwargs, self.kwargs)
         return PartialTask(self.factory, {**self.kwargs, **kwargs})
 
     def expand(self, *positional: Any, **mapped: Any) -> XComArg:
@@ -214,8 +215,11 @@ class PartialTask:
         return self._mapped(Product(mapped))
 
     def expand_kwargs(self, records: Any, *, strict: bool = True) -> XComArg:
-        """A task that runs once for each dict of arguments in a list."""
-        expansion = Records(records)
+        """A task that runs once for each dict of arguments in a list.
+
+        An argument of `partial` fails the instance whose dict has it too; with `strict=False` the dict's counts.
+        """
+        expansion = Records(records, strict)
         for record in records if expansion.literal_length is not None else ():
             self._check("expand_kwargs", record if isinstance(record, Mapping) else {})
         return self._mapped(expansion)

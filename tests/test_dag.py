@@ -43,7 +43,7 @@ class Ti:
     def __init__(self, **pushed):
         self.pushed = pushed
 
-    def xcom_pull(self, task_ids, key, default=None):
+    def xcom_pull(self, task_ids, *, key, default=None):
         return self.pushed.get(f"{task_ids}.{key}", default)
 
 

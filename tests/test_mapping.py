@@ -393,3 +393,107 @@ def test_a_task_is_mapped_over_what_there_is_if_instances_of_its_source_failed()
 def test_a_source_without_an_instance_leaves_nothing_to_map_over():
     world = run_of(lambda: echo.expand(x=give.override(start_date=START + DAY)([1, 2])))
     assert world.states() == {"echo": "skipped"}
+
+
+# --- names of instances, arguments given twice
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda: echo.override(map_index_template="{{ x }}-{{ ti.map_index }}").expand(x=["a", "b"]),
+        lambda: PythonOperator.partial(
+            task_id="echo", python_callable=echo.function, map_index_template="{{ x }}-{{ ti.map_index }}"
+        ).expand(op_kwargs=[{"x": "a"}, {"x": "b"}]),
+        lambda: task.bash(
+            lambda x: f"echo {x}", task_id="echo", map_index_template="{{ x }}-{{ ti.map_index }}"
+        ).expand(x=["a", "b"]),
+        lambda: task.sensor(lambda x: True, task_id="echo", map_index_template="{{ x }}-{{ ti.map_index }}").expand(
+            x=["a", "b"]
+        ),
+    ],
+)
+def test_the_arguments_of_a_function_name_its_instances(write):
+    assert [row.rendered_map_index for row in instances(run_of(write), "echo")] == ["a-0", "b-1"]
+
+
+def test_a_task_that_fails_is_named_all_the_same():
+    @task(map_index_template="{{ x }} {{ y }}")
+    def fail(x, y):
+        raise ValueError
+
+    (row,) = instances(run_of(lambda: fail.partial(y=1).expand(x=["a"])), "fail")
+    assert (row.state, row.rendered_map_index) == ("failed", "a 1")
+
+
+@pytest.mark.parametrize("call", [lambda f: f.expand(x=[1]), lambda f: f(1)])
+def test_a_name_that_cannot_be_rendered_fails_the_task(call):
+    world = run_of(lambda: call(echo.override(map_index_template="{{ nope }}")))
+    (row,) = instances(world, "echo")
+    assert (row.state, row.rendered_map_index) == ("failed", None)
+    assert "'nope' is undefined" in row.error
+
+
+@pytest.mark.parametrize("records", [[{"x": 1}, {"x": 2, "y": 3}], None], ids=["literal", "result"])
+def test_an_item_may_not_have_what_partial_was_passed(records):
+    def write(**strict):
+        item_list = records or give([{"x": 1}, {"x": 2, "y": 3}])
+        show.partial(y=1).expand_kwargs(item_list, **strict)
+
+    world = run_of(write)
+    assert states(world, "show") == {0: "success", 1: "failed"}
+    assert "'y' was passed to partial() already" in instances(world, "show")[1].error
+    assert values(run_of(lambda: write(strict=False)), "show") == [[1, 1], [2, 3]]
+
+
+def test_an_operators_items_replace_arguments_where_that_is_asked_for():
+    items = [{"bash_command": "echo $A"}, {"bash_command": "echo $A", "env": {"A": "2"}}]
+
+    def write(**strict):
+        BashOperator.partial(task_id="b", env={"A": "1"}, append_env=True).expand_kwargs(items, **strict)
+
+    assert values(run_of(lambda: write(strict=False)), "b") == ["1", "2"]
+    with pytest.raises(DagError, match="'env' was passed to partial"):
+        dag_of(write)
+
+
+def test_partial_takes_an_argument_once():
+    with pytest.raises(DagError, match="'y' was passed to partial"):
+        show.partial(y=1).partial(y=2)
+
+
+def test_pulled_lists_are_flat():
+    @task
+    def pull(ti=None):
+        return [
+            ti.xcom_pull(["echo"], map_indexes=[0]),
+            ti.xcom_pull(["give", "echo"]),
+            ti.xcom_pull(["echo", "one"], map_indexes=[1, 0], default=9),
+            ti.xcom_pull("one"),
+            ti.xcom_pull("echo", map_indexes=None),
+            ti.xcom_pull("give", map_indexes=None),
+        ]
+
+    def write():
+        [echo.expand(x=[5, 6]), echo.override(task_id="one").expand(x=[7]), give(3)] >> pull()
+
+    assert values(run_of(write), "pull") == [[[5], [3, 5, 6], [6, 5, 9, 7], 7, None, 3]]
+
+
+def test_the_result_of_one_instance_is_passed_on_as_a_list():
+    world = run_of(lambda: give(echo.expand(x=[7])))
+    assert values(world, "give") == [[7]]
+
+
+def test_the_context_holds_the_template_of_the_names():
+    @task(map_index_template="{{ ds }}")
+    def own(x, map_index_template=None):
+        return map_index_template
+
+    def write():
+        own.expand(x=[1])
+        BashOperator(task_id="none", bash_command="echo {{ map_index_template }}")
+
+    world = run_of(write)
+    assert values(world, "own") == ["{{ ds }}"]
+    assert values(world, "none") == ["None"]

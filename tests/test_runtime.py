@@ -419,7 +419,7 @@ def test_include_prior_dates_reaches_tasks_in_a_list_and_other_runs():
     tasks = [Do("value", lambda context: context["logical_date"].day), Do("look", look)]
     dag = make_dag(edges="value >> look", tasks=tasks, schedule="@daily", catchup=True)
     World(dag).run_until(at(3))
-    assert seen[1] == ([[1, 2]], 1)
+    assert seen[1] == ([1, 2], 1)
 
 
 def test_xcoms_are_pulled_from_another_dag_by_its_run():

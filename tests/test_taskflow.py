@@ -220,12 +220,14 @@ def test_several_outputs():
         whole()
         add.override(task_id="missing")(whole()["low"], 1)
         add.override(task_id="none", retries=0)(plain()["a"], 1)
+        task(lambda x: [x], task_id="other")(found["high_too"])
     done = OneRun(written)
     assert done.pushed("extremes") == {"return_value": {"low": 1.5, "high": 2.5}, "low": 1.5, "high": 2.5}
     assert done.value("sum") == 4.0
     assert done.pushed("whole") == {"return_value": {"low": 1.5}}
     assert "task 'whole__1' pushed nothing under 'low'; set multiple_outputs=True" in done.error("missing")
     assert "NoneType" in done.error("none")
+    assert done.value("other") == [None]
 
 
 # --- other kinds of tasks

@@ -140,6 +140,15 @@ def call_function(
     return signature.run(function, args, keywords, context)
 
 
+def call_in_context(
+    function: Callable[..., Any], args: Collection[Any], kwargs: Mapping[str, Any], context: Mapping[str, Any]
+) -> Any:
+    """Like `call_function`; `kwargs` become part of the context, for callbacks and a `map_index_template`."""
+    for name, value in kwargs.items():
+        context[name] = value  # type: ignore[index]
+    return call_function(function, args, kwargs, context)
+
+
 def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__name__", repr(function))
 
@@ -219,7 +228,7 @@ class PythonOperator(BaseOperator):
         self.show_return_value_in_logs = show_return_value_in_logs
 
     def execute(self, context: Mapping[str, Any]) -> Any:
-        value = call_function(self.python_callable, self.op_args, self.keywords, context)
+        value = call_in_context(self.python_callable, self.op_args, self.keywords, context)
         if value is not None:
             self.log.info("returned %s", repr(value) if self.show_return_value_in_logs else "a value (not shown)")
         return value

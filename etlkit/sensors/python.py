@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
-from etlkit.operators.python import call_function, check_callable
+from etlkit.operators.python import call_in_context, check_callable
 from etlkit.sensors.base import BaseSensorOperator
 
 
@@ -35,4 +35,4 @@ class PythonSensor(BaseSensorOperator):
 
     def poke(self, context: Mapping[str, Any]) -> Any:
         keywords = {"templates_dict": self.templates_dict, **self.op_kwargs}
-        return call_function(self.python_callable, self.op_args, keywords, context)
+        return call_in_context(self.python_callable, self.op_args, keywords, context)
