@@ -19,7 +19,7 @@ from etlkit.variables import Variable
 # --- when a setting is read -------------------------------------------------------------------------------------------
 
 
-def read_in_the_task(read: Callable[[str], None]) -> DAG:
+def read_late(read: Callable[[str], None]) -> DAG:
     with DAG("late") as dag:
 
         @task
@@ -30,7 +30,7 @@ def read_in_the_task(read: Callable[[str], None]) -> DAG:
     return dag
 
 
-def read_start(read: Callable[[str], None]) -> DAG:
+def read_late_start(read: Callable[[str], None]) -> DAG:
     with DAG("late") as dag:
 
         @task
@@ -79,8 +79,8 @@ LATE = Exercise(
     id="08-late",
     tier="enough",
     kind="function",
-    asked="Write a function `make(read)` that makes a DAG with one task. It calls `read(airport)` with the value that"
-    " the\nVariable `airport` has when the task runs.",
+    asked="Write a function `read_late(read)` that makes a DAG with one task. It calls `read(airport)` with the value"
+    " that the\nVariable `airport` has when the task runs.",
     play=play_changing,
     timelines=(
         Timeline("it stays", (Step("run 1", "the Variable is EWR, as when the file was read", "EWR"),)),
@@ -92,8 +92,8 @@ LATE = Exercise(
             ),
         ),
     ),
-    start=read_start,
-    solution=read_in_the_task,
+    start=read_late_start,
+    solution=read_late,
     why="What a task should know when it runs, it asks when it runs. It also saves a query each time the file is read.",
     beliefs=(
         Belief(
@@ -112,7 +112,7 @@ LATE = Exercise(
 PASSWORD = "correct-horse-battery-staple"
 
 
-def log_in_where_needed(log_in: Callable[[str], str], send: Callable[[str, str], None]) -> DAG:
+def log_in_and_send(log_in: Callable[[str], str], send: Callable[[str, str], None]) -> DAG:
     with DAG("secrets") as dag:
 
         @task
@@ -127,7 +127,7 @@ def log_in_where_needed(log_in: Callable[[str], str], send: Callable[[str, str],
     return dag
 
 
-def log_in_start(log_in: Callable[[str], str], send: Callable[[str, str], None]) -> DAG:
+def log_in_and_send_start(log_in: Callable[[str], str], send: Callable[[str, str], None]) -> DAG:
     with DAG("secrets") as dag:
 
         @task
@@ -154,7 +154,7 @@ def log_in_and_hand_over(log_in: Callable[[str], str], send: Callable[[str, str]
 
 
 def log_in_and_print_it_disguised(log_in: Callable[[str], str], send: Callable[[str, str], None]) -> DAG:
-    dag = log_in_where_needed(log_in, send)
+    dag = log_in_and_send(log_in, send)
     with dag:
         PythonOperator(
             task_id="debug", python_callable=lambda: print(" ".join(Connection.get("service").password or ""))
@@ -191,16 +191,16 @@ NO_LEAK = Exercise(
     id="08-no-leak",
     tier="target",
     kind="function",
-    asked="Write a function `make(log_in, send)` that makes a DAG with two tasks. The first calls `log_in(password)`,"
-    " which\ngives rows; the second `send(rows, password)`. The password is that of the Connection `service`. It must"
-    " be found in no\nXCom and no log.",
+    asked="Write a function `log_in_and_send(log_in, send)` that makes a DAG with two tasks. The first calls"
+    " `log_in(password)`,\nwhich gives rows; the second `send(rows, password)`. The password is that of the"
+    " Connection `service`. It must be\nfound in no XCom and no log.",
     play=play_leaks,
     timelines=(
         Timeline("a run", (Step("run 1", "26 rows", "26 rows"),)),
         Timeline("another", (Step("run 2", "no row", "nothing"),), hidden=True),
     ),
-    start=log_in_start,
-    solution=log_in_where_needed,
+    start=log_in_and_send_start,
+    solution=log_in_and_send,
     why="Each task asks for the secret where it needs it, and hands on only data. Connections are encrypted; XComs"
     " are not.",
     beliefs=(

@@ -28,7 +28,7 @@ def told_each_time(work: Work, tell: Callable[[Any], None]) -> DAG:
     return dag
 
 
-def told_start(work: Work, tell: Callable[[Any], None]) -> DAG:
+def told_each_time_start(work: Work, tell: Callable[[Any], None]) -> DAG:
     with DAG("told") as dag:
         PythonOperator(task_id="load", python_callable=work)
     return dag
@@ -81,8 +81,8 @@ CALLBACKS = Exercise(
     id="07-callbacks",
     tier="enough",
     kind="function",
-    asked="Write a function `make(work, tell)` that makes a DAG with one task, which calls `work()` and has two"
-    " retries.\nAfter every try that failed, and only then, `tell` is called with the context.",
+    asked="Write a function `told_each_time(work, tell)` that makes a DAG with one task, which calls `work()` and has"
+    " two retries.\nAfter every try that failed, and only then, `tell` is called with the context.",
     play=play_callbacks,
     timelines=(
         Timeline("it fails for good", (Step("run 1", "three tries fail", 3),)),
@@ -92,7 +92,7 @@ CALLBACKS = Exercise(
             hidden=True,
         ),
     ),
-    start=told_start,
+    start=told_each_time_start,
     solution=told_each_time,
     why="on_retry_callback is called after a try that failed and is followed by another, on_failure_callback after"
     " the last.",
@@ -132,7 +132,7 @@ def tidy_and_red(load: Work, tidy: Work) -> DAG:
     return dag
 
 
-def tidy_start(load: Work, tidy: Work) -> DAG:
+def tidy_and_red_start(load: Work, tidy: Work) -> DAG:
     with DAG("tidy") as dag:
         PythonOperator(task_id="load", python_callable=load)
     return dag
@@ -183,16 +183,16 @@ GREEN = Exercise(
     id="07-green",
     tier="target",
     kind="function",
-    asked="Write a function `make(load, tidy)` that makes a DAG. `load()` is called in a task; after it, in another,"
-    " `tidy()`,\nwhether the load succeeded or failed. The run must be failed if the load failed, and a success"
-    " otherwise.",
+    asked="Write a function `tidy_and_red(load, tidy)` that makes a DAG. `load()` is called in a task; after it, in"
+    " another,\n`tidy()`, whether the load succeeded or failed. The run must be failed if the load failed, and a"
+    " success otherwise.",
     play=play_tidying,
     timelines=(
         Timeline(
             "with and without failure", (Step("run 1", "the load succeeds", False), Step("run 2", "it fails", True))
         ),
     ),
-    start=tidy_start,
+    start=tidy_and_red_start,
     solution=tidy_and_red,
     why="A run is what its leaves are. `tidy` alone at the end would hide the failure; a second leaf that needs the"
     " load's success shows it.",
@@ -303,7 +303,7 @@ SKIPPED = Exercise(
 Ask = Callable[[], None]
 
 
-def patient(ask: Ask) -> DAG:
+def patient_extract(ask: Ask) -> DAG:
     with DAG("patient") as dag:
 
         @task(retries=5, retry_delay=timedelta(minutes=5), retry_exponential_backoff=True)
@@ -335,7 +335,7 @@ def unless_refused(ask: Ask) -> Ask:
     return extract
 
 
-def patient_start(ask: Ask) -> DAG:
+def patient_extract_start(ask: Ask) -> DAG:
     return asking(lambda: None)
 
 
@@ -402,10 +402,10 @@ PATIENCE = Exercise(
     id="07-patience",
     tier="stretch",
     kind="function",
-    asked="Write a function `make(ask)` that makes a DAG with one task, which calls `ask()`. That raises"
-    " ConnectionError while the\nservice is down, and PermissionError if the key is wrong. After an outage of an hour"
-    " the run must succeed, with at most\nsix calls; after one of a minute, within ten minutes. A wrong key must fail"
-    " the run at the first call.",
+    asked="Write a function `patient_extract(ask)` that makes a DAG with one task, which calls `ask()`. That raises\n"
+    "ConnectionError while the service is down, and PermissionError if the key is wrong. After an outage of an hour"
+    " the run\nmust succeed, with at most six calls; after one of a minute, within ten minutes. A wrong key must fail"
+    " the run at the\nfirst call.",
     play=play_outages,
     timelines=(
         Timeline(
@@ -418,8 +418,8 @@ PATIENCE = Exercise(
         ),
         Timeline("another outage", (Step("run 4", "the service is down for half an hour", 30),), hidden=True),
     ),
-    start=patient_start,
-    solution=patient,
+    start=patient_extract_start,
+    solution=patient_extract,
     why="Waits that double are short at first and reach far with few tries. What no try can heal is raised as"
     " AirflowFailException, and nobody waits for it.",
     beliefs=(

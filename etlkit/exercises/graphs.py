@@ -36,7 +36,7 @@ def wire_backwards(weather: Any, flights: Any, join: Any, report: Any, archive: 
 
 
 def play_arrows(wire: Callable[..., object], timeline: Timeline) -> Iterator[str]:
-    """Run the DAG; the task that a step names fails. Which tasks ran, and which could have run together."""
+    """Run the DAG; the task that a step names fails. Which tasks could have run together, and which did not run."""
     for step in timeline.steps:
 
         def work(task_id: str, failing: str | None = step.given) -> None:
@@ -49,8 +49,8 @@ def play_arrows(wire: Callable[..., object], timeline: Timeline) -> Iterator[str
         with Lab(start="2013-01-01") as lab:
             lab.add(dag).trigger()
             waves = " | ".join(listing(sorted(wave)) for wave in dag.topological_generations())
-            ran = {name for name, state in states(lab).items() if state in ("success", "failed")}
-            yield f"in waves: {waves}\nran: {listing(name for name in TASKS if name in ran)}"
+            idle = [name for name, state in states(lab).items() if state not in ("success", "failed")]
+            yield f"in waves: {waves}" + (f"\ndid not run: {listing(sorted(idle, key=TASKS.index))}" if idle else "")
 
 
 ARROWS = Exercise(
@@ -91,7 +91,7 @@ ARROWS = Exercise(
 # --- a DAG file is read again and again -------------------------------------------------------------------------------
 
 
-def fetch_in_the_task(fetch: Callable[[], str]) -> DAG:
+def cities(fetch: Callable[[], str]) -> DAG:
     with DAG("cities") as dag:
 
         @task
@@ -102,7 +102,7 @@ def fetch_in_the_task(fetch: Callable[[], str]) -> DAG:
     return dag
 
 
-def fetch_start(fetch: Callable[[], str]) -> DAG:
+def cities_start(fetch: Callable[[], str]) -> DAG:
     with DAG("cities") as dag:
 
         @task
@@ -114,11 +114,11 @@ def fetch_start(fetch: Callable[[], str]) -> DAG:
 
 def fetch_at_the_top(fetch: Callable[[], str]) -> DAG:
     data = fetch()
-    return fetch_in_the_task(lambda: data)
+    return cities(lambda: data)
 
 
 def fetch_cached(fetch: Callable[[], str]) -> DAG:
-    return fetch_in_the_task(cache(fetch))
+    return cities(cache(fetch))
 
 
 def play_readings(make: Callable[[Any], DAG], timeline: Timeline) -> Iterator[str]:
@@ -147,7 +147,7 @@ PARSING = Exercise(
     id="02-parsing",
     tier="target",
     kind="function",
-    asked="Write a function `make(fetch)` that makes a DAG with one task, `extract`, which returns what `fetch()`"
+    asked="Write a function `cities(fetch)` that makes a DAG with one task, `extract`, which returns what `fetch()`"
     " returns.\n`fetch` asks a slow service: it must be asked once a run, and never because a file is read.",
     play=play_readings,
     timelines=(
@@ -161,8 +161,8 @@ PARSING = Exercise(
             hidden=True,
         ),
     ),
-    start=fetch_start,
-    solution=fetch_in_the_task,
+    start=cities_start,
+    solution=cities,
     why="The file's own code runs whenever the file is read, every few seconds, runs or no runs. A task's code runs"
     " when the task does.",
     beliefs=(
@@ -186,14 +186,14 @@ PARSING = Exercise(
 # --- how finely to cut ------------------------------------------------------------------------------------------------
 
 
-def one_task_each(airports: list[str], extract: Callable[[str], None]) -> DAG:
+def grain(airports: list[str], extract: Callable[[str], None]) -> DAG:
     with DAG("grain", default_args={"retries": 2}) as dag:
         for airport in airports:
             PythonOperator(task_id=f"extract_{airport}", python_callable=extract, op_args=[airport])
     return dag
 
 
-def one_task_each_start(airports: list[str], extract: Callable[[str], None]) -> DAG:
+def grain_start(airports: list[str], extract: Callable[[str], None]) -> DAG:
     with DAG("grain", default_args={"retries": 2}) as dag:
         PythonOperator(task_id="extract", python_callable=lambda: None)
     return dag
@@ -210,7 +210,7 @@ def one_task_for_all(airports: list[str], extract: Callable[[str], None]) -> DAG
 
 
 def one_after_the_other(airports: list[str], extract: Callable[[str], None]) -> DAG:
-    dag = one_task_each(airports, extract)
+    dag = grain(airports, extract)
     tasks: list[BaseOperator] = list(dag.task_dict.values())
     for first, second in pairwise(tasks):
         first >> second
@@ -243,7 +243,7 @@ GRAIN = Exercise(
     id="02-grain",
     tier="stretch",
     kind="function",
-    asked="Write a function `make(airports, extract)` that makes a DAG. It calls `extract(airport)` for each airport,"
+    asked="Write a function `grain(airports, extract)` that makes a DAG. It calls `extract(airport)` for each airport,"
     " with\ntwo retries. If one airport does not answer, only that one is asked again, and the others do not wait for"
     " it.",
     play=play_grain,
@@ -251,8 +251,8 @@ GRAIN = Exercise(
         Timeline("EWR", (Step("run 1", "all answer", ("EWR", 0)), Step("run 2", "EWR fails once", ("EWR", 1)))),
         Timeline("LGA", (Step("run 3", "LGA fails twice", ("LGA", 2)),), hidden=True),
     ),
-    start=one_task_each_start,
-    solution=one_task_each,
+    start=grain_start,
+    solution=grain,
     why="A retry repeats a whole task. What should be repeated alone is a task of its own.",
     beliefs=(
         Belief(

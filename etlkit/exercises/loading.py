@@ -58,7 +58,7 @@ LOAD_TWICE = Exercise(
     id="01-load-twice",
     tier="enough",
     kind="function",
-    asked="Write a function `load(con, day, rows)`. It brings the rows (airport, temp) of a day into the table\n"
+    asked="Write a function `load_day(con, day, rows)`. It brings the rows (airport, temp) of a day into the table\n"
     "daily(day, airport, temp) of the DuckDB connection `con`. Loading a day again must leave the table as if it had"
     " been\nloaded once, with the rows that came last.",
     play=play_loads,
@@ -366,7 +366,7 @@ CHECKED = Exercise(
     id="01-checks",
     tier="stretch",
     kind="function",
-    asked="Write a function without arguments that gives a Summary with the name `daily`. From readings(airport, day,"
+    asked="Write a function `checked()` that gives a Summary with the name `daily`. From readings(airport, day,"
     " hour, temp)\nit makes a row for each airport and day: airport, day, mean (rounded to one digit), hours (how many"
     " temperatures).\nA day is whole with three temperatures, and each is possible: from -60 to 130 °F. If any day is"
     " not whole, any temperature\nnot possible, or there is no reading at all, a check must fail, so that the old table"

@@ -49,8 +49,8 @@ NEWEST_ROW = Exercise(
     tier="enough",
     kind="SQL",
     asked="Write a query on readings(airport, hour, temp, updated_at, arrival) that gives airport, hour and temp: one"
-    " row for each airport and hour, the one that was updated last.\nOf two that were updated at the same time, it is"
-    " the one with the higher `arrival`.",
+    " row for\neach airport and hour, the one that was updated last.\nOf two that were updated at the same time, it"
+    " is the one with the higher `arrival`.",
     play=play_newest,
     timelines=(
         Timeline(
@@ -155,10 +155,11 @@ ANY_ORDER = Exercise(
     id="06-any-order",
     tier="stretch",
     kind="function",
-    asked="Write a function `load(con, rows)`. It brings a delivery of rows (airport, hour, temp, updated_at) into the"
-    " table\nreadings(airport, hour, temp, updated_at), whose primary key is airport and hour. The table keeps the row"
-    " of each key that was\nupdated last; of two that were updated at the same time, the one with the higher"
-    " temperature. Deliveries come late, twice\nand out of order, and one delivery may have two rows of one key.",
+    asked="Write a function `load_newest(con, rows)`. It brings a delivery of rows (airport, hour, temp, updated_at)"
+    " into the\ntable readings(airport, hour, temp, updated_at), whose primary key is airport and hour. The table"
+    " keeps the row of\neach key that was updated last; of two that were updated at the same time, the one with the"
+    " higher temperature.\nDeliveries come late, twice and out of order, and one delivery may have two rows of one"
+    " key.",
     play=play_deliveries,
     timelines=(
         Timeline(
@@ -389,7 +390,7 @@ RETRIES = Exercise(
     id="06-retry",
     tier="target",
     kind="function",
-    asked="Write a function `load(con, rows, publish)`, the code of a task with two retries. It puts the rows"
+    asked="Write a function `stage(con, rows, publish)`, the code of a task with two retries. It puts the rows"
     " (airport, temp)\ninto the table `staging`, and calls `publish()`, which adds all of `staging` to the table"
     " `target`. `publish` may fail;\nthen the task is tried again. In the end each run's rows must be in `target`"
     " once. Leave `target` to `publish`.",

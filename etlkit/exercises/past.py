@@ -72,9 +72,9 @@ WHICH_DAY = Exercise(
     id="04-which-day",
     tier="enough",
     kind="function",
-    asked="Write a function `day_of(context)`. It is called by a task of a daily DAG (UTC) and says which day the run"
-    " loads,\nas a text such as '2013-01-02'. It must be right whenever the run happens: on time, late, or for the"
-    " second time.",
+    asked="Write a function `day_to_load(context)`. It is called by a task of a daily DAG (UTC) and says which day"
+    " the run loads,\nas a text such as '2013-01-02'. It must be right whenever the run happens: on time, late, or"
+    " for the second time.",
     play=play_partitions,
     timelines=(
         Timeline("a backfill", (Step("2013-01-09 12:00", "1 to 3 January are backfilled", backfill_three),)),

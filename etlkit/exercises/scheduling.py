@@ -60,8 +60,8 @@ FIRST_RUN = Exercise(
     id="03-first-run",
     tier="enough",
     kind="DAG",
-    asked="Write a DAG that loads the five days 1 to 5 January 2013 (UTC), each once, and no other day.\n"
-    "It may be switched on before the first day or after it.",
+    asked="Write a function `five_days()` that makes a DAG. It loads the five days 1 to 5 January 2013 (UTC), each"
+    " once, and no other.\nIt may be switched on before the first day or after it.",
     play=watching(days_run),
     timelines=(
         Timeline("switched on in time", at("2013-01-01 12:00", "2013-01-02 12:00", "2013-01-06 12:00"), "2013-01-01"),
@@ -129,7 +129,7 @@ WHOLE_DAY = Exercise(
     id="03-whole-day",
     tier="target",
     kind="function",
-    asked="Write a function without arguments that makes a DAG whose runs load whole days (UTC) from 1 January 2013 on,"
+    asked="Write a function `whole_days()` that makes a DAG whose runs load whole days (UTC) from 1 January 2013 on,"
     " with catch-up.\nIt must do so with our settings and with the defaults of Airflow 3.",
     play=play_settings,
     timelines=(
@@ -190,7 +190,7 @@ START_DATE = Exercise(
     id="03-start-date",
     tier="target",
     kind="function",
-    asked="Write a function `make(now)` that makes a daily DAG (UTC) whose first day is 1 January 2013.\n"
+    asked="Write a function `steady(now)` that makes a daily DAG (UTC) whose first day is 1 January 2013.\n"
     "The scheduler reads a DAG file again and again; so the function is called every six hours, with the time it is.",
     play=play_reading_again,
     timelines=(
@@ -259,8 +259,8 @@ CATCH_UP = Exercise(
     id="03-catch-up",
     tier="target",
     kind="function",
-    asked="Write a function `runs(catchup, hours)`. A daily DAG (UTC) has its `start_date` at a midnight, and is"
-    " switched on for the first time so many hours later.\nHow many runs does the scheduler start at once?",
+    asked="Write a function `runs_at_once(catchup, hours)`. A daily DAG (UTC) has its `start_date` at a midnight, and"
+    " is switched\non for the first time so many hours later.\nHow many runs does the scheduler start at once?",
     play=play_switching_on,
     timelines=(
         Timeline("with catch-up", switched_on(True, 12, 24, 84)),
@@ -318,7 +318,7 @@ HALF_HOURS = Exercise(
     id="03-half-hours",
     tier="enough",
     kind="function",
-    asked="Write a function `make(start_date)` that makes a DAG with this start date, with catch-up.\n"
+    asked="Write a function `half_hours(start_date)` that makes a DAG with this start date, with catch-up.\n"
     "Its runs must start at every full and every half hour of the clock.",
     play=play_start_dates,
     timelines=(
@@ -454,7 +454,7 @@ NEW_YORK_DAYS = Exercise(
     id="03-clock-change",
     tier="stretch",
     kind="function",
-    asked="Write a function `make(first_day)`, called with a text such as '2013-03-08'. It makes a DAG, with"
+    asked="Write a function `new_york_days(first_day)`, called with a text such as '2013-03-08'. It makes a DAG, with"
     " catch-up,\nwhose runs load whole days of New York from this one on: midnight to midnight there, all the year.",
     play=play_first_days,
     timelines=(

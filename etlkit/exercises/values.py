@@ -115,7 +115,7 @@ HAND_OVER = Exercise(
     id="05-hand-over",
     tier="target",
     kind="function",
-    asked="Write a function `make(fetch, disk)` that makes a DAG with the tasks `extract >> load`. `extract` calls"
+    asked="Write a function `hand_over(fetch, disk)` that makes a DAG with the tasks `extract >> load`. `extract` calls"
     " `fetch()`,\nwhich gives rows (airport, temp); `load` puts them into the table `readings` of the warehouse."
     " `disk()` is a folder of\nthe worker that the task runs on. The warehouse has an empty table `staging` of the"
     " same columns. No XCom may have\n"
@@ -238,7 +238,7 @@ TEMPLATE = Exercise(
 # --- mapping ----------------------------------------------------------------------------------------------------------
 
 
-def one_task_for_each(airports: Callable[[], list[str]], read: Callable[[str], int]) -> DAG:
+def for_each_airport(airports: Callable[[], list[str]], read: Callable[[str], int]) -> DAG:
     with DAG("mapped") as dag:
         names = PythonOperator(task_id="names", python_callable=airports)
         PythonOperator.partial(task_id="read", python_callable=read).expand(
@@ -247,7 +247,7 @@ def one_task_for_each(airports: Callable[[], list[str]], read: Callable[[str], i
     return dag
 
 
-def one_task_for_each_start(airports: Callable[[], list[str]], read: Callable[[str], int]) -> DAG:
+def for_each_airport_start(airports: Callable[[], list[str]], read: Callable[[str], int]) -> DAG:
     with DAG("mapped") as dag:
         PythonOperator(task_id="names", python_callable=airports)
     return dag
@@ -302,8 +302,9 @@ MAPPING = Exercise(
     id="05-mapping",
     tier="stretch",
     kind="function",
-    asked="Write a function `make(airports, read)` that makes a DAG. In each run it calls `read(name)` in a task of"
-    " its own for\neach of the names that `airports()` gives in that run. How many there are is not known before.",
+    asked="Write a function `for_each_airport(airports, read)` that makes a DAG. In each run it calls `read(name)` in"
+    " a task of\nits own for each of the names that `airports()` gives in that run. How many there are is not known"
+    " before.",
     play=play_mapping,
     timelines=(
         Timeline(
@@ -318,8 +319,8 @@ MAPPING = Exercise(
         Timeline("more and none", (Step("run 3", "none is left", (["EWR"], [])),), hidden=True),
         Timeline("a new one", (Step("run 4", "SFO has come", (["EWR", "JFK"], ["EWR", "JFK", "SFO"])),), hidden=True),
     ),
-    start=one_task_for_each_start,
-    solution=one_task_for_each,
+    start=for_each_airport_start,
+    solution=for_each_airport,
     why="`expand` makes the task instances in the run, from what a task gave. A loop in the file makes tasks when the"
     " file is read.",
     beliefs=(

@@ -1,6 +1,8 @@
 """Every exercise and prediction of the course, tried as learners will: unsolved, solved, and with each belief."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,8 @@ from etlkit.exercises.definition import source
 from etlkit.exercises.predicting import reveal
 
 EXERCISES, PREDICTIONS = catalog.exercises(), catalog.predictions()
+FUNCTIONS = [exercise for exercise in EXERCISES if exercise.kind in ("function", "DAG")]
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 BELIEFS = [(exercise, belief) for exercise in EXERCISES for belief in exercise.beliefs]
 
 
@@ -75,6 +79,23 @@ def test_every_text_is_there(exercise):
     assert exercise.hints
     for given, text in enumerate(exercise.hints, 1):
         assert str(ex.hint(exercise.id)).startswith(f"Hint {given} of {len(exercise.hints)}: {text}")
+
+
+@pytest.fixture(scope="module")
+def code_cells():
+    paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    cells = [cell for path in paths for cell in json.loads(path.read_text("utf-8"))["cells"]]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+@pytest.mark.parametrize("exercise", FUNCTIONS, ids=by_id)
+def test_a_function_is_asked_for_by_the_name_that_the_start_and_the_notebook_give_it(exercise, code_cells):
+    name = re.search(r"`(\w+)\(", exercise.asked).group(1)
+    assert exercise.start.__name__ == f"{name}_start"
+    assert exercise.solution.__name__ == name
+    checked = re.findall(rf'ex\.check\("{exercise.id}", (\w+)\)', "\n".join(code_cells))
+    assert checked == [name]
+    assert any(re.search(rf"^def {name}\(", cell, re.MULTILINE) for cell in code_cells)
 
 
 def test_every_exercise_has_timelines_that_are_seen(exercise):
