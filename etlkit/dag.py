@@ -648,8 +648,9 @@ class BaseOperator(TaskArguments, Markable, Dependency, metaclass=OperatorMeta):
 class TaskGroup(Dependency, metaclass=CheckedArguments):
     """Tasks drawn and connected as one: `group >> task` leaves from its last tasks, `task >> group` reaches its first.
 
-    Ids of what it holds begin with the group's id and a dot unless `prefix_group_id` is False. `upstream_ids` and
-    `downstream_ids` hold what was connected to the group as a whole: a picture can draw that as one arrow.
+    Ids of what it holds begin with the group's id and a dot unless `prefix_group_id` is False. Where the id is taken,
+    `add_suffix_on_collision` makes it `load__1`. `upstream_ids` and `downstream_ids` hold what was connected to the
+    group as a whole: a picture can draw that as one arrow.
     """
 
     expansion: Expansion | None = None
@@ -664,6 +665,7 @@ class TaskGroup(Dependency, metaclass=CheckedArguments):
         tooltip: str = "",
         dag: DAG | None = None,
         parent_group: TaskGroup | None = None,
+        add_suffix_on_collision: bool = False,
     ) -> None:
         check_id("group_id", group_id, most=200)
         if "." in group_id:
@@ -672,6 +674,8 @@ class TaskGroup(Dependency, metaclass=CheckedArguments):
         if home is None:
             raise DagError(f"task group {group_id!r} is in no DAG; create it inside `with DAG`")
         self.dag = home
+        if add_suffix_on_collision:
+            group_id = home.free_id(group_id, self.parent_group)
         self.group_id = self.parent_group.child_id(group_id) if self.parent_group else group_id
         self.prefix_group_id = prefix_group_id
         self.default_args: dict[str, Any] = dict(self.parent_group.default_args if self.parent_group else {})

@@ -663,3 +663,13 @@ def test_xcomarg_is_true_and_readable():
     arg = XComArg(EmptyOperator(task_id="a"), "k")
     assert arg
     assert repr(arg) == "XComArg('a', key='k')"
+
+
+def test_a_group_gets_a_suffix_where_its_name_is_taken_if_it_may():
+    with DAG("d") as dag:
+        for _ in range(2):
+            with TaskGroup("g", add_suffix_on_collision=True):
+                EmptyOperator(task_id="a")
+        with pytest.raises(DagError):
+            TaskGroup("g")
+    assert list(dag.task_dict) == ["g.a", "g__1.a"]
