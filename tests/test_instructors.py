@@ -1,5 +1,6 @@
 """What the instructors' page and the README say of the course is so."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -88,6 +89,48 @@ def test_sections_that_are_mentioned_are_there(lesson):
     mentioned = re.findall(r"[Ss]ections? (\d+)(?: to (\d+))?(?:,? and (\d+))?", said_of(lesson))
     assert {int(number) for numbers in mentioned for number in numbers if number} <= there
     assert mentioned
+
+
+def left_out(path):
+    """The numbers of the sections that a class may do without."""
+    said = said_of(path).replace("\n", " ").split("**Short of time:**")[1]
+    return {
+        int(number)
+        for tip in re.findall(r"(?<!not )leave out sections? (\d+(?: and \d+)*)", said)
+        for number in tip.split(" and ")
+    }
+
+
+def names(sources, kind):
+    """The names that code cells bind (`ast.Store`) or use (`ast.Load`)."""
+    nodes = [node for source in sources for node in ast.walk(ast.parse(source))]
+    found = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, kind)}
+    if kind is ast.Store:
+        found |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        found |= {node.asname or node.name for node in nodes if isinstance(node, ast.alias)}
+        found |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    return found
+
+
+def test_what_may_be_left_out_is_not_needed_later(lesson):
+    kept, without, section = [], [], 0
+    for cell in nbformat.read(lesson, as_version=4).cells:
+        if heading := re.match(r"## (\d+)?", cell.source):
+            section = int(heading[1] or 0)
+        if cell.cell_type == "code" and not cell.source.startswith("%%"):
+            (without if section in left_out(lesson) else kept).append(cell.source)
+    assert names(without, ast.Store) & names(kept, ast.Load) <= names(kept, ast.Store)
+
+
+def test_some_sections_may_be_left_out():
+    assert {path.name[:2]: left_out(path) for path in LESSONS if left_out(path)} == {
+        "02": {4},
+        "04": {7},
+        "05": {7},
+        "06": {5},
+        "07": {8},
+        "08": {7, 9},
+    }
 
 
 def test_the_table_of_beliefs_says_where_each_is_met():

@@ -1,6 +1,7 @@
 """The notebooks as they are stored: normalised, and of one frame. That their outputs are right is nbval's business."""
 
 import copy
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -52,6 +53,28 @@ def test_every_picture_has_its_text_twin(path):
             data = output.get("data", {})
             if "image/png" in data:
                 assert not data["text/plain"].startswith("<"), f"cell {cell.id}: a picture without words"
+
+
+def test_programs_of_the_kit_that_a_notebook_starts_keep_out_of_the_learners_home(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code" and "sys.executable" in cell.source and "etlkit" in cell.source:
+            assert '"ETLKIT_HOME": ' in cell.source, f"cell {cell.id}"
+
+
+def test_the_capstone_keeps_its_place_when_cells_are_run_again(monkeypatch, tmp_path):
+    cells = {cell.id: cell.source for cell in nbformat.read(notebooks.FOLDER / "12_capstone.ipynb", as_version=4).cells}
+    closing = "\n".join(line for line in cells["close"].splitlines() if not line.endswith(".close()"))
+    monkeypatch.chdir(tmp_path)
+    learner: dict = {}
+    exec("import os\nfrom pathlib import Path\nfrom tempfile import TemporaryDirectory", learner)
+    assert "cwd()" not in cells["weather"]
+    for _ in range(2):
+        exec(cells["folder"], learner)
+        exec(cells["folder"], learner)
+        assert Path.cwd() != tmp_path
+        exec(closing, learner)
+        assert Path.cwd() == tmp_path
+        assert not learner["FOLDER"].exists()
 
 
 # --- the tool itself --------------------------------------------------------------------------------------------------
