@@ -130,11 +130,13 @@ def progress(notebook: str | None = None) -> Message:
     return Message("\n".join([*table, f"{done} of {len(lines)} done"]))
 
 
-def reset(its_id: str | None = None) -> None:
-    """Forget what was tried, hinted at and chosen: of one exercise or prediction, or of all."""
+def reset(its_id: str | None = None) -> Message:
+    """Forget what was tried, hinted at and chosen: of one exercise or prediction, or of all. Says what it forgot."""
     if its_id is not None:
         find_either(its_id)  # refuses an id that does not exist
+    kept = sorted(_progress.records()) if its_id is None else [its_id]
     _progress.forget(its_id)
+    return Message(f"Forgot the tries, hints and choices of: {', '.join(kept) or 'nothing, for there was none'}")
 
 
 def start(notebook: str) -> None:

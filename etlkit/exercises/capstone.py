@@ -27,8 +27,7 @@ from etlkit.exercises.capstone_parts import (
     weather_text,
 )
 from etlkit.exercises.definition import Belief, Exercise, Step, Timeline
-from etlkit.exercises.stage import utc
-from etlkit.lab import Lab
+from etlkit.exercises.stage import Lab, utc
 from etlkit.sources import WeatherApi
 from etlkit.summaries import Summary, summary_tasks
 from etlkit.taskflow import task

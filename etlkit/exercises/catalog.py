@@ -24,6 +24,11 @@ MODULES = {
 """Where a notebook's exercises are."""
 
 Wanted = TypeVar("Wanted", Exercise, Prediction)
+USES = {
+    Prediction: 'a prediction, to be made with ex.predict("{}", ...)',
+    Exercise: 'an exercise, to be tried with ex.check("{}", ...)',
+}
+"""What each of the two is, for somebody who took it for the other."""
 
 
 @cache
@@ -53,6 +58,9 @@ def predictions() -> list[Prediction]:
 
 def find(wanted: type[Wanted], its_id: str) -> Wanted:
     """The exercise or the prediction of that id; ExerciseError, with the nearest id, if there is none."""
+    for other in everything():
+        if other.id == its_id and not isinstance(other, wanted):
+            raise ExerciseError(f"{its_id} is {USES[type(other)].format(its_id)}")
     found = look_up(its_id, [each for each in everything() if isinstance(each, wanted)], wanted.__name__.lower())
     assert isinstance(found, wanted)
     return found

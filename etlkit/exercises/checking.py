@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,11 +9,14 @@ from itertools import combinations, zip_longest
 from typing import Any, NamedTuple
 
 from etlkit.dag import DAG
-from etlkit.exercises.definition import Belief, Exercise, Step, Timeline
+from etlkit.exercises.definition import Belief, Exercise, Step, Timeline, marked_up
+from etlkit.exercises.stage import Failure, failures, passing_home, required_dag
 from etlkit.masking import masker
 
 NOTHING = "nothing: it ended before"
-NONE = "none of these lines"
+NO_MORE = "no more lines than these are right"
+MISSING = "these lines are missing"
+REARRANGED = "these lines, in another order or not as often"
 LINES = 8
 """So many lines of what is seen are shown."""
 
@@ -35,6 +37,8 @@ class Moment(NamedTuple):
     step: Step
     expected: Any
     seen: Any
+    failed: tuple[str, ...] = ()
+    """What went wrong in the answer's own tasks up to here, and not in the solution's. It is shown, not compared."""
 
     @property
     def right(self) -> bool:
@@ -46,8 +50,7 @@ class Moment(NamedTuple):
         """What was expected and what was seen, in lines; if there are many, those that differ."""
         expected, seen = (str(value).splitlines() or ["nothing"] for value in (self.expected, self.seen))
         if not self.right and max(len(expected), len(seen)) > LINES:
-            alike = set(expected) & set(seen)
-            expected, seen = ([line for line in each if line not in alike] or [NONE] for each in (expected, seen))
+            expected, seen = differing(expected, seen)
         return shortened(expected), shortened(seen)
 
 
@@ -67,6 +70,7 @@ class Counterexample:
             texts = [("as expected:", seen)] if moment.right else [("expected:", expected), ("yours:", seen)]
             for label, (first, *more) in texts:
                 lines += [f"{margin}  {label:<12} {first}", *(f"{margin}  {'':<12} {line}" for line in more)]
+            lines += [f"{margin}  {line}" for line in moment.failed]
         return "\n".join(lines)
 
     def _title(self) -> str:
@@ -76,14 +80,16 @@ class Counterexample:
     def _repr_html_(self) -> str:
         rows = "\n".join(self._row(moment) for moment in self.moments)
         head = "<tr><th>when</th><th>what happens</th><th>expected</th><th>yours</th><th></th></tr>"
-        caption = f"<caption>{html.escape(self._title())}</caption>"
+        caption = f"<caption>{marked_up(self._title())}</caption>"
         return f"<table>{caption}\n<thead>{head}</thead>\n<tbody>\n{rows}\n</tbody></table>"
 
     @staticmethod
     def _row(moment: Moment) -> str:
-        texts = (moment.step.at, moment.step.what, *map("\n".join, moment.shown))
-        cells = [html.escape(text).replace("\n", "<br>") for text in texts]
-        return f"<tr><td>{'</td><td>'.join(cells)}</td><td>{'✓' if moment.right else '✗'}</td></tr>"
+        expected, seen = moment.shown
+        texts = (moment.step.at, moment.step.what, "\n".join(expected), "\n".join([*seen, *moment.failed]))
+        cells = [marked_up(text).replace("\n", "<br>") for text in (*texts, "✓" if moment.right else "✗")]
+        left = '<td style="text-align: left">'  # Jupyter would have them right-aligned
+        return f"<tr>{''.join(f'{left}{cell}</td>' for cell in cells)}</tr>"
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         middle = [self.counterexample._repr_html_()] if self.counterexample else []
-        head, *tail = (f"<p>{html.escape(line)}</p>" for line in (self._head(), *self._tail()))
+        head, *tail = (f"<p>{marked_up(line)}</p>" for line in (self._head(), *self._tail()))
         return masker.mask("\n".join([head, *middle, *tail]))
 
 
@@ -130,8 +136,21 @@ def shortened(lines: list[str]) -> list[str]:
     return lines if len(lines) <= LINES else [*lines[: LINES - 1], f"and {len(lines) - LINES + 1} lines more"]
 
 
+def differing(expected: list[str], seen: list[str]) -> tuple[list[str], list[str]]:
+    """The lines that only one of the two has, and words where there are none."""
+    alike = set(expected) & set(seen)
+    missing, more = ([line for line in each if line not in alike] for each in (expected, seen))
+    if not missing and not more:
+        return expected, [REARRANGED]
+    return missing or [NO_MORE], more or [MISSING]
+
+
+@passing_home()
 def check_answer(exercise: Exercise, answer: Any) -> Verdict:
-    """Try an answer: the timelines that are seen before those that are hidden, and small ones before big ones."""
+    """Try an answer: the timelines that are seen before those that are hidden, and small ones before big ones.
+
+    What it leaves in its ETLKIT_HOME is gone afterwards.
+    """
     if problem := unfit(exercise, answer):
         return Verdict(exercise.id, problem=problem)
     for timeline in sorted(exercise.timelines, key=lambda each: (each.hidden, len(each.steps))):
@@ -156,7 +175,8 @@ def unfit(exercise: Exercise, answer: Any) -> str:
     wanted = {"DAG": "a DAG", "function": "a function", "SQL": "a query, as text", "value": "a value"}
     if fits[exercise.kind]:
         return ""
-    given = "nothing yet" if answer is None or answer is ... else f"a {type(answer).__name__}"
+    name = type(answer).__name__
+    given = "nothing yet" if answer is None or answer is ... else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
     return f"It takes {wanted[exercise.kind]}; this is {given}."
 
 
@@ -174,18 +194,25 @@ def maker(exercise: Exercise, answer: Any) -> Any:
         return answer
 
     def make() -> DAG:
-        made = answer if isinstance(answer, DAG) else answer()
-        if not isinstance(made, DAG):
-            raise TypeError(f"the function must return a DAG, not {made!r}")
-        return made
+        return answer if isinstance(answer, DAG) else required_dag(answer())
 
     return make
 
 
 @lru_cache(maxsize=1000)  # a check after the next try need not try the solution again
+def solved(exercise: Exercise, timeline: Timeline) -> tuple[tuple[Any, ...], frozenset[str]]:
+    """What the solution shows after each step, and the errors that its tasks are meant to meet.
+
+    An error of the solution itself is one in the exercise, and is raised.
+    """
+    with failures() as failed:
+        shown = tuple(exercise.play(maker(exercise, exercise.solution), timeline))
+    return shown, frozenset(failure.reason for failure in failed)
+
+
 def expected_outcomes(exercise: Exercise, timeline: Timeline) -> tuple[Any, ...]:
-    """What the solution shows after each step; an error in it is one in the exercise, and is raised."""
-    return tuple(exercise.play(maker(exercise, exercise.solution), timeline))
+    """What the solution shows after each step."""
+    return solved(exercise, timeline)[0]
 
 
 @lru_cache(maxsize=1000)
@@ -196,13 +223,23 @@ def believed_outcomes(exercise: Exercise, belief: Belief, timeline: Timeline) ->
 
 def difference(exercise: Exercise, answer: Any, timeline: Timeline) -> tuple[Moment, ...]:
     """The steps up to the first at which an answer shows something wrong; none if it never does."""
-    moments = []
-    pairs = zip_longest(expected_outcomes(exercise, timeline), outcomes(exercise, answer, timeline), fillvalue=NOTHING)
-    for step, (expected, seen) in zip(timeline.steps, pairs, strict=False):
-        moments.append(Moment(step, expected, seen))
-        if expected != seen:
-            return tuple(moments)
+    right, meant = solved(exercise, timeline)
+    moments: list[Moment] = []
+    with failures() as failed:
+        pairs = zip_longest(right, outcomes(exercise, answer, timeline), fillvalue=NOTHING)
+        for step, (expected, seen) in zip(timeline.steps, pairs, strict=False):
+            if expected != seen:
+                return (*moments, Moment(step, expected, seen, unmeant(failed, meant, str(seen))))
+            moments.append(Moment(step, expected, seen))
     return ()
+
+
+def unmeant(failed: list[Failure], meant: frozenset[str], seen: str) -> tuple[str, ...]:
+    """What failed in an answer's tasks, each once, without what is meant to fail and what is seen anyway."""
+    told = (each for each in failed if each.reason not in meant)
+    return tuple(
+        dict.fromkeys(str(each) for each in told if f"{each.task_id}: {each.reason.split(':')[0]}" not in seen)
+    )
 
 
 def shrunk(exercise: Exercise, answer: Any, found: Counterexample) -> Counterexample:
@@ -219,16 +256,20 @@ def shrunk(exercise: Exercise, answer: Any, found: Counterexample) -> Counterexa
 def belief_behind(exercise: Exercise, answer: Any, timeline: Timeline) -> Belief | None:
     """The belief whose answer shows the same in a whole timeline; of several, the one that does so in most others.
 
-    The smallest counterexample would not do: one difference has many reasons.
+    None whose answer goes wrong where this one is right: so it is not believed. The smallest counterexample would not
+    do: one difference has many reasons.
     """
-
     seen = tuple(outcomes(exercise, answer, timeline))
     alike = [belief for belief in exercise.beliefs if believed_outcomes(exercise, belief, timeline) == seen]
-    if len(alike) < 2:
-        return alike[0] if alike else None
+    if not alike:
+        return None
     others = [(each, tuple(outcomes(exercise, answer, each))) for each in exercise.timelines]
+    right = [each for each, shown in others if shown == expected_outcomes(exercise, each)]
+
+    def holds(belief: Belief) -> bool:
+        return all(believed_outcomes(exercise, belief, each) == expected_outcomes(exercise, each) for each in right)
 
     def agreement(belief: Belief) -> int:
         return sum(believed_outcomes(exercise, belief, each) == shown for each, shown in others)
 
-    return max(alike, key=agreement)
+    return max(filter(holds, alike), key=agreement, default=None)

@@ -10,8 +10,7 @@ from etlkit.config import settings
 from etlkit.connections import Connection
 from etlkit.dag import DAG
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
-from etlkit.exercises.stage import errors, listing
-from etlkit.lab import Lab
+from etlkit.exercises.stage import Lab, errors, listing
 from etlkit.operators.python import PythonOperator
 from etlkit.taskflow import task
 from etlkit.variables import Variable
@@ -176,7 +175,8 @@ def play_leaks(make: Callable[..., DAG], timeline: Timeline) -> Iterator[str]:
                 sent.append(rows if password == PASSWORD else "refused")
 
             lab.add(make(log_in, send)).trigger()
-            yield f"sent: {listing(sent)}; the password can be read in: {listing(leaks(lab))}{errors(lab)}"
+            seen = f"sent: {listing(sent)}; the password can be read in: {listing(leaks(lab))}"
+            yield "\n".join([seen, *errors(lab).splitlines()])
 
 
 def leaks(lab: Lab) -> list[str]:

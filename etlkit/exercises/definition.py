@@ -7,7 +7,9 @@ So nothing is said of how an answer must be written, only of what it must do.
 
 from __future__ import annotations
 
+import html
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -126,3 +128,12 @@ def source(answer: Any) -> str:
     if callable(answer):
         return textwrap.dedent(inspect.getsource(answer)).strip()
     return textwrap.dedent(answer).strip() if isinstance(answer, str) else repr(answer)
+
+
+def marked_up(text: str) -> str:
+    """A text as HTML, in which what stands between backticks is code.
+
+    >>> marked_up("`a >> b` says: a < b")
+    '<code>a &gt;&gt; b</code> says: a &lt; b'
+    """
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", html.escape(text))

@@ -9,8 +9,7 @@ from typing import Any
 
 from etlkit.dag import DAG, BaseOperator
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
-from etlkit.exercises.stage import listing, states
-from etlkit.lab import Lab
+from etlkit.exercises.stage import Lab, listing, states
 from etlkit.operators.python import PythonOperator
 from etlkit.taskflow import task
 

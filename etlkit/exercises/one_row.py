@@ -9,8 +9,7 @@ from typing import Any
 
 from etlkit.dag import DAG
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
-from etlkit.exercises.stage import connected, table_text, utc
-from etlkit.lab import Lab
+from etlkit.exercises.stage import Lab, connected, table_text, utc
 from etlkit.operators.python import PythonOperator
 
 # --- the newest row of each key ---------------------------------------------------------------------------------------

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from etlkit.dag import DAG
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
-from etlkit.exercises.stage import listing, short, utc
-from etlkit.lab import Lab
+from etlkit.exercises.stage import Lab, listing, short, utc
 from etlkit.operators.python import PythonOperator
 
 FIRST = utc("2013-01-01")
@@ -43,8 +42,7 @@ def play_partitions(day_of: Callable[[Any], str], timeline: Timeline) -> Iterato
     with Lab(start="2013-01-09 12:00") as lab:
 
         def load(**context: Any) -> None:
-            day = str(day_of(context))
-            loaded.append("today" if day >= f"{lab.now:%Y-%m-%d}" else day)
+            loaded.append(day_text(day_of(context), lab.now))
 
         with DAG("partitions", schedule="@daily", start_date=FIRST) as dag:
             PythonOperator(task_id="load", python_callable=load)
@@ -53,6 +51,19 @@ def play_partitions(day_of: Callable[[Any], str], timeline: Timeline) -> Iterato
             loaded.clear()
             step.given(lab, dag)
             yield f"loaded: {listing(loaded)}"
+
+
+def day_text(day: Any, now: datetime) -> str:
+    """The day, if it is one in the past; what the clock shows is today, and what is no day is shown as it is.
+
+    >>> [day_text(day, utc("2013-01-09")) for day in ("2013-01-08", "2013-01-09", "x", None)]
+    ['2013-01-08', 'today', "'x'", 'None']
+    """
+    try:
+        date = datetime.fromisoformat(str(day)).date()
+    except ValueError:
+        return repr(day)
+    return "today" if date >= now.date() else str(day)
 
 
 def backfill_three(lab: Lab, dag: DAG) -> None:

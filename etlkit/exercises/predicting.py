@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass
 
-from etlkit.exercises.definition import Prediction
+from etlkit.exercises.definition import Prediction, marked_up
+from etlkit.exercises.stage import passing_home
 from etlkit.masking import masker
 
 
@@ -18,7 +19,7 @@ class Message(str):
         return str(self)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self)}</pre>"
+        return f"<pre>{marked_up(self)}</pre>"
 
 
 def question(prediction: Prediction) -> Message:
@@ -57,13 +58,14 @@ class Reveal:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        said, trace, *found = map(html.escape, self._parts())
-        paragraphs = "\n".join(f"<p>{line}</p>" for line in found)
-        return masker.mask(f"<p>{said}</p>\n<pre>{trace}</pre>\n{paragraphs}")
+        said, trace, *found = self._parts()
+        paragraphs = "\n".join(f"<p>{marked_up(line)}</p>" for line in found)
+        return masker.mask(f"<p>{marked_up(said)}</p>\n<pre>{html.escape(trace)}</pre>\n{paragraphs}")
 
 
 def reveal(prediction: Prediction, letter: str) -> Reveal:
     """Make the experiment, and set it against a choice."""
-    seen = prediction.experiment()
+    with passing_home():
+        seen = prediction.experiment()
     (truth,) = (each for each, choice in prediction.choices.items() if choice.value == seen.value)
     return Reveal(prediction, letter, truth, seen.trace)

@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 from etlkit.config import settings
 from etlkit.dag import DAG
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
-from etlkit.exercises.stage import days_run, intervals_run, listing, one_task, short, utc, watching
-from etlkit.lab import Lab
+from etlkit.exercises.stage import Lab, days_run, intervals_run, listing, one_task, short, utc, watching
 from etlkit.operators.empty import EmptyOperator
 from etlkit.timetables import CronDataIntervalTimetable, CronTriggerTimetable
 

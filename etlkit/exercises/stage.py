@@ -4,15 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
+from etlkit import lab as _lab
+from etlkit.config import Config, conf
 from etlkit.dag import DAG
-from etlkit.events import TaskEvent
+from etlkit.events import Listener, TaskEvent
 from etlkit.exercises.definition import Timeline
-from etlkit.lab import Lab
 from etlkit.operators.empty import EmptyOperator
 from etlkit.store import RunRow
+
+
+class Failure(NamedTuple):
+    """A try of a task that failed, and its error."""
+
+    task_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"a task of yours failed: {self.task_id}: {self.reason}"
+
+
+_failures: ContextVar[list[Failure] | None] = ContextVar("failures", default=None)
+
+
+@contextmanager
+def failures() -> Iterator[list[Failure]]:
+    """The tries that fail in the labs of plays while the block lasts, in a list that grows."""
+    found: list[Failure] = []
+    token = _failures.set(found)
+    try:
+        yield found
+    finally:
+        _failures.reset(token)
+
+
+class _Failures(Listener):
+    """Writes down which tries fail, for whom `failures` asks."""
+
+    def on_task(self, event: TaskEvent) -> None:
+        found = _failures.get()
+        if found is not None and event.new in ("failed", "up_for_retry") and event.reason:
+            found.append(Failure(event.task_id, (event.reason.splitlines() or [""])[0]))
+
+
+class Lab(_lab.Lab):
+    """A lab for plays: `failures` hears what fails in it, and it refuses what a learner's function gives and is no DAG.
+
+    >>> with Lab(start="2013-01-01") as lab:
+    ...     lab.add(None)
+    Traceback (most recent call last):
+    TypeError: the function must return a DAG, not None
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, listeners=[_Failures()], **kwargs)
+
+    def add(self, *dags: DAG, paused: bool | None = None) -> Lab:
+        """As every lab does."""
+        super().add(*map(required_dag, dags), paused=paused)
+        return self
+
+
+def required_dag(made: Any) -> DAG:
+    """What a learner's function gave; TypeError if it is no DAG."""
+    if not isinstance(made, DAG):
+        raise TypeError(f"the function must return a DAG, not {made!r}")
+    return made
+
+
+@contextmanager
+def passing_home() -> Iterator[None]:
+    """An ETLKIT_HOME for as long as the block lasts, so that an answer leaves nothing in the learner's own."""
+    before = conf.current
+    with TemporaryDirectory(prefix="etlkit-", ignore_cleanup_errors=True) as folder:
+        conf.use(Config(Path(folder), {**before.environ, "ETLKIT_HOME": folder}))
+        try:
+            yield
+        finally:
+            conf.use(before)
 
 
 def utc(text: str) -> datetime:

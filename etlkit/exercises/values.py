@@ -10,8 +10,7 @@ from typing import Any
 
 from etlkit.dag import DAG, get_current_context
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
-from etlkit.exercises.stage import errors, listing, states, utc
-from etlkit.lab import Lab
+from etlkit.exercises.stage import Lab, errors, listing, states, utc
 from etlkit.operators.python import PythonOperator
 from etlkit.taskflow import task
 

@@ -2,10 +2,13 @@
 
 import pytest
 
+from etlkit.config import conf
 from etlkit.dag import DAG
 from etlkit.exercises.checking import check_answer
 from etlkit.exercises.definition import Belief, Exercise, Step, Timeline
+from etlkit.exercises.stage import Lab
 from etlkit.masking import masker
+from etlkit.operators.python import PythonOperator
 
 
 def play(answer, timeline):
@@ -102,8 +105,12 @@ def test_of_many_lines_those_that_differ_are_shown():
     fewer = check_answer(found, lambda total: "\n".join(expected[:2]))
     assert fewer.counterexample.moments[0].shown == (
         [*(f"row {n}" for n in range(2, 9)), "and 21 lines more"],
-        ["none of these lines"],
+        ["these lines are missing"],
     )
+    more = check_answer(found, lambda total: "\n".join([*expected, "row x"]))
+    assert more.counterexample.moments[0].shown == (["no more lines than these are right"], ["row x"])
+    other = check_answer(found, lambda total: "\n".join(reversed(expected)))
+    assert other.counterexample.moments[0].shown[1] == ["these lines, in another order or not as often"]
 
 
 def test_an_error_is_a_finding():
@@ -133,7 +140,7 @@ def test_an_error_of_the_solution_is_not_the_learner_s():
         ("function", "SELECT 1", "It takes a function; this is a str."),
         ("function", None, "It takes a function; this is nothing yet."),
         ("SQL", right, "It takes a query, as text; this is a function."),
-        ("DAG", 3, "It takes a DAG; this is a int."),
+        ("DAG", 3, "It takes a DAG; this is an int."),
         ("value", ..., "It takes a value; this is nothing yet."),
     ],
 )
@@ -170,6 +177,82 @@ def test_a_belief_is_recognised_by_what_an_answer_does_in_the_whole_timeline():
 def test_of_two_beliefs_that_fit_the_one_that_fits_more_timelines():
     found = exercise(Timeline("one", steps(2)), Timeline("other", steps(3)), beliefs=(DOUBLE, SQUARE))
     assert check_answer(found, lambda total: str(total**2)).belief is SQUARE
+
+
+def test_a_belief_whose_answer_goes_wrong_where_this_one_is_right_is_not_believed():
+    careless = Belief("careless", "all is ten at most. It may be more.", lambda total: str(min(total, 10)))
+    found = exercise(Timeline("two", steps(20)), Timeline("other", steps(30), hidden=True), beliefs=(careless,))
+    assert check_answer(found, lambda total: str(min(total, 10))).belief is careless
+    assert check_answer(found, lambda total: "10" if total == 20 else str(total)).belief is None
+
+
+def test_the_end_of_a_home_is_the_end_of_what_an_answer_left_there(home):
+    homes = []
+
+    def leaves_a_file(total):
+        homes.append(conf.current.home)
+        (homes[-1] / "left").write_text("something")
+        return f"{total}"
+
+    assert check_answer(exercise(SMALL), leaves_a_file).passed
+    assert homes[0] != home == conf.current.home
+    assert not homes[0].exists()
+    assert not home.exists()
+
+
+# --- what goes wrong in tasks -----------------------------------------------------------------------------------------
+
+
+def count_in_a_lab(make, timeline):
+    for _ in timeline.steps:
+        done = []
+
+        def source(done=done):
+            done.append("asked")
+            raise ConnectionError("the source does not answer")
+
+        with Lab(start="2013-01-01") as lab:
+            lab.add(make(source)).trigger()
+            lab.advance(hours=1)
+            yield f"asked {len(done)} times"
+
+
+def asking(function, task_id="ask", retries=1):
+    with DAG("asking") as dag:
+        PythonOperator(task_id=task_id, python_callable=function, retries=retries)
+    return dag
+
+
+IN_A_LAB = exercise(SMALL, play=count_in_a_lab, solution=asking)
+
+
+def test_an_error_in_a_task_is_shown_beside_what_is_seen():
+    verdict = check_answer(IN_A_LAB, lambda source: asking(lambda: sourc()))  # noqa: F821 (the error)
+    line = "a task of yours failed: ask: NameError: name 'sourc' is not defined"
+    assert [text.strip() for text in str(verdict).splitlines()][3:6] == [
+        "expected:    asked 2 times",
+        "yours:       asked 0 times",
+        line,
+    ]
+    assert str(verdict).count(line) == 1, "each error once, however many tries met it"
+    assert "<br>a task of yours failed: ask: NameError" in verdict._repr_html_()
+
+
+def test_what_is_meant_to_fail_is_not_told():
+    verdict = check_answer(IN_A_LAB, lambda source: asking(source, "other", retries=0))
+    assert "asked 1 times" in str(verdict)
+    assert "a task of yours" not in str(verdict)
+
+
+@pytest.mark.parametrize("made", [None, "my_dag", 3])
+def test_a_function_that_gives_no_dag_is_told_so(made):
+    verdict = check_answer(IN_A_LAB, lambda source: made)
+    assert f"raised TypeError: the function must return a DAG, not {made!r}" in str(verdict)
+
+
+def test_code_is_marked_up_and_cells_are_aligned_to_the_left():
+    page = check_answer(exercise(Timeline("x", (Step("1", "`run` fails", 1),))), lambda total: "wrong")._repr_html_()
+    assert '<td style="text-align: left"><code>run</code> fails</td>' in page
 
 
 def test_secrets_are_masked():

@@ -7,8 +7,9 @@ import pytest
 from etlkit import DAG, Lab
 from etlkit import exercises as ex
 from etlkit.errors import ExerciseError
-from etlkit.exercises import loading, scheduling
+from etlkit.exercises import capstone, catalog, configuring, graphs, loading, scheduling
 from etlkit.exercises.stage import one_task, short, utc
+from etlkit.operators.python import PythonOperator
 
 
 def test_hints_come_one_at_a_time_and_the_last_one_stays():
@@ -26,7 +27,7 @@ def test_a_solution_is_shown_with_its_why():
 
 
 def test_what_is_asked():
-    assert ex.ask("03-first-run").startswith("03-first-run (enough)\nWrite a DAG")
+    assert ex.ask("03-first-run").startswith("03-first-run (enough)\nWrite a function")
     assert ex.ask("03-when").splitlines()[1] == "  a  1, 2 and 3 January"
 
 
@@ -60,7 +61,8 @@ def test_a_reveal_shows_itself_in_a_notebook():
         (lambda: ex.hint("nothing"), "there is no exercise 'nothing'; see: ex.progress()"),
         (lambda: ex.reveal("03-wen"), "did you mean '03-when'?"),
         (lambda: ex.predict("03-when", "d"), "03-when has the choices a, b, c, and no 'd'"),
-        (lambda: ex.check("03-when", None), "there is no exercise '03-when'"),
+        (lambda: ex.check("03-when", None), '03-when is a prediction, to be made with ex.predict("03-when", ...)'),
+        (lambda: ex.predict("03-first-run"), '03-first-run is an exercise, to be tried with ex.check("03-first-run"'),
         (lambda: ex.ask("77-x"), "there is no exercise or prediction '77-x'"),
         (lambda: ex.reset("03-first-rum"), "03-first-rum"),
         (lambda: ex.progress("77"), "notebook '77' has no exercises"),
@@ -92,7 +94,8 @@ def test_progress_is_kept_and_can_be_reset():
     assert total == f"2 of {len(lines)} done"
     ex.reset("03-catch-up")
     assert (state_of("03-catch-up"), state_of("03-when")) == ("open", "chose a")
-    ex.reset()
+    assert ex.reset() == "Forgot the tries, hints and choices of: 03-when"
+    assert ex.reset() == "Forgot the tries, hints and choices of: nothing, for there was none"
     assert state_of("03-when") == "open"
     assert len(ex.progress().splitlines()) > 30
 
@@ -204,3 +207,70 @@ def test_another_right_answer_passes():
     grouped = """SELECT airport, hour, arg_max(temp, (updated_at, arrival)) AS temp FROM readings GROUP BY ALL"""
     assert ex.check("06-newest", grouped).passed
     assert ex.check("04-which-day", lambda context: context["ds"]).passed
+
+
+# --- answers with an error in them ------------------------------------------------------------------------------------
+
+
+def test_an_error_in_a_pipeline_s_task_is_told():
+    def pipeline(api_url):
+        dag = capstone.pipeline(api_url)
+        dag.get_task("load_weather").python_callable = lambda: days_weather(api_url)  # noqa: F821 (the error)
+        return dag
+
+    line = "a task of yours failed: load_weather: NameError: name 'days_weather' is not defined"
+    assert line in str(ex.check("12-pipeline", pipeline))
+
+
+def by_name(exercise):
+    return exercise.id
+
+
+MAKE_DAGS = [
+    each for each in catalog.exercises() if getattr(each.solution, "__annotations__", {}).get("return") == "DAG"
+]
+
+
+@pytest.mark.parametrize("exercise", MAKE_DAGS, ids=by_name)
+def test_a_forgotten_return_is_told_so(exercise):
+    assert "raised TypeError: the function must return a DAG, not None" in str(ex.check(exercise.id, lambda *_: None))
+
+
+def test_most_exercises_of_dags_are_met_above():
+    assert len(MAKE_DAGS) > 10
+
+
+@pytest.mark.parametrize(("day", "shown"), [(None, "None"), ("x", "'x'"), ({}, "{}")])
+def test_what_is_no_day_is_not_called_today(day, shown):
+    verdict = ex.check("04-which-day", lambda context: day)
+    assert f"yours:       loaded: {shown}, {shown}, {shown}" in str(verdict)
+    assert verdict.belief is None
+
+
+def test_what_did_not_run_is_told_if_there_is_any():
+    def line(weather, flights, join, report, archive):
+        weather >> flights >> join >> report >> archive
+
+    assert "did not run" not in str(ex.check("02-arrows", lambda *tasks: None))
+    shown = tuple(graphs.play_arrows(line, graphs.ARROWS.timelines[0]))
+    assert shown == (
+        "in waves: weather | flights | join | report | archive",
+        "in waves: weather | flights | join | report | archive\ndid not run: join, report, archive",
+    )
+
+
+def test_the_leak_and_the_error_have_a_line_each():
+    def log_in_and_send(log_in, send):
+        with DAG("secrets") as dag:
+            PythonOperator(task_id="one", python_callable=lambda: passwort)  # noqa: F821 (the error)
+        return dag
+
+    assert "can be read in: none\n" in str(ex.check("08-no-leak", log_in_and_send))
+
+
+def test_a_check_leaves_nothing_but_progress_in_the_home_folder(home):
+    ex.check("08-late", configuring.LATE.solution)
+    ex.check("08-late", configuring.LATE.beliefs[0].answer)
+    ex.predict("08-leak", "a")
+    ex.reveal("08-leak")
+    assert [path.name for path in home.iterdir()] == ["progress.db"]
