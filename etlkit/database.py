@@ -40,6 +40,10 @@ class Conflict(MetadataError):
     """Somebody else changed a row first; read again and decide again. Nothing was written."""
 
 
+class Unreachable(MetadataError):
+    """There is no connection to the server, and what was not committed is undone; later there may be one."""
+
+
 def parse_url(text: str) -> sa.URL:
     """The URL of a database; MetadataError, without the password, if it is none or not of a database that etlkit knows.
 
@@ -216,6 +220,9 @@ SQLITE_ADVICE: Mapping[str, str] = {
 """What to do about SQLite's errors, by how their names begin."""
 
 LOST = "lost its connection; what was not committed is undone, start again when the server is back"
+STARTING = "is starting; try again in a moment"
+AWAY = "cannot be reached; start the server, or correct [database] sql_alchemy_conn"
+CLOSED = "takes no connections now; have its owner allow them, or try again later"
 NO_ROOM = "has no connection left; close some, or raise the server's max_connections"
 
 POSTGRES_ADVICE: Mapping[str, str] = {
@@ -238,30 +245,38 @@ CONNECTION_ADVICE: Mapping[str, str] = {
     "does not exist": "does not exist; create it on the server: createdb",
     "too many": NO_ROOM,
     "connection slots": NO_ROOM,
-    "starting up": "is starting; try again in a moment",
+    "starting up": STARTING,
+    "not currently accepting": CLOSED,
     "shutting down": LOST,
     "connection is closed": LOST,
     "connection is lost": LOST,
     "server closed the connection": LOST,
     **dict.fromkeys(
         ("connection failed", "connection is bad", "resolve host", "timeout"),
-        "cannot be reached; start the server, or correct [database] sql_alchemy_conn",
+        AWAY,
     ),
 }
 """What to do about errors of the connection, which have no SQLSTATE, by the words in them."""
 
 
 def explained(error: Exception, name: str) -> MetadataError:
-    """A database driver's error as one line that says what to do; Conflict if another try may succeed."""
+    """A database driver's error as one line that says what to do.
+
+    Conflict if another try may succeed at once; Unreachable if it may later, when the server is back.
+    """
     original = getattr(error, "orig", None) or error
     said = getattr(getattr(original, "diag", None), "message_primary", None)  # PostgreSQL adds lines of explanation
     text = " ".join((said or str(original)).split())
     code = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None) or ""
-    kind = Conflict if code.startswith("40") else MetadataError
     for sign, advice in {**SQLITE_ADVICE, **POSTGRES_ADVICE}.items() if code else ():
         if code.startswith(sign):
+            kind = Conflict if sign == "40" else _kind_of(advice)
             return kind(f"metadata database {name} {advice}")
     for words, advice in CONNECTION_ADVICE.items() if not code else ():
         if words in text:
-            return MetadataError(f"metadata database {name} {advice} ({text})")
+            return _kind_of(advice)(f"metadata database {name} {advice} ({text})")
     return MetadataError(f"metadata database {name}: {text}")
+
+
+def _kind_of(advice: str) -> type[MetadataError]:
+    return Unreachable if advice in (LOST, STARTING, AWAY, CLOSED, NO_ROOM) else MetadataError

@@ -8,6 +8,7 @@ import pytest
 
 from etlkit.scheduler_lock import who_schedules
 from tests.dag_files import change
+from tests.servers import postgres
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 
@@ -166,3 +167,52 @@ def test_on_a_terminal_states_have_colours(machine):
     said = os.read(master, 65536).decode()
     os.close(master)
     assert ": \x1b[32msuccess\x1b[0m" in said
+
+
+# --- a server that goes away ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def remote(machine):
+    """The machine with its metadata on a PostgreSQL; `remote.cut()` ends the connections to it."""
+    server = postgres()
+    database = server.create_database("away")
+    machine.etlkit.environ["ETLKIT__DATABASE__SQL_ALCHEMY_CONN"] = server.url(database)
+
+    def sql(text):
+        with server.connect(autocommit=True) as connection:
+            return connection.execute(text).fetchall() if text.startswith("SELECT") else connection.execute(text)
+
+    machine.sql = sql
+    machine.cut = lambda: sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = 'away'")
+    yield machine
+    sql("ALTER DATABASE away ALLOW_CONNECTIONS true")
+
+
+def test_it_goes_on_when_its_connection_was_lost_and_repeats_what_was_under_way(remote):
+    remote.hold.touch()
+    remote.etlkit.dag_file("small.py", DAG.format(dag_id="small", word="one"))
+    process = remote.start()
+    remote.etlkit.wait_for(remote.attempts)
+    remote.cut()
+    remote.hold.unlink()
+    remote.etlkit.wait_for(lambda: len(remote.attempts()) >= 2)
+    remote.etlkit.wait_for(lambda: "small.work" in remote.said.read_text() and ": success" in remote.said.read_text())
+    stop(process)
+    lines = remote.lines()
+    (lost,) = [line for line in lines if "lost its connection" in line]
+    assert lost.startswith("etlkit: metadata database postgresql://")
+    assert lost.endswith("; the scheduler does so by itself")
+    assert sum(line.startswith("scheduling ") for line in lines) == 2
+    assert "Traceback" not in remote.said.read_text()
+
+
+def test_it_stops_while_its_server_is_away(remote):
+    remote.etlkit.dag_file("small.py", "from etlkit import DAG\nwith DAG('small', schedule=None): pass")
+    process = remote.start()
+    remote.wait_for("DAGs: 1 new")
+    remote.sql("ALTER DATABASE away ALLOW_CONNECTIONS false")
+    remote.cut()
+    remote.wait_for("lost its connection")
+    stop(process)
+    assert remote.lines()[-1] == "stopped; no task was cut off"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing, redirect_stdout, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from etlkit.cli.options import source_option
 if TYPE_CHECKING:
     from etlkit.cli.stopping import Stopping
     from etlkit.dag_processor import Changes, DagProcessor
+    from etlkit.store import Store
 
 
 @click.command()
@@ -21,30 +24,68 @@ def scheduler(source: Path | None, num_runs: int | None) -> None:
     """Run the DAGs of the DAG folder by their schedules, and what is triggered, until Ctrl-C.
 
     Files that are new or changed are picked up; a DAG whose file does not load waits until it does. Killed at any
-    moment, it goes on where it was when it is started again. A round is a look at the files and whatever can run then:
+    moment, it goes on where it was when it is started again; so it does by itself when a PostgreSQL that was away is
+    back. A round is a look at the files and whatever can run then:
     with -n 1 it does what is due now.
 
     \b
     Example: etlkit scheduler
     """
-    from etlkit.cli.database import open_store, paused_at_first
+    from etlkit.cli.database import open_store
+    from etlkit.cli.stopping import Stopping
+    from etlkit.database import Unreachable
+
+    store: Store | None = open_store()
+    with Stopping() as stopping:
+        while store is not None:
+            try:
+                _run(store, source, stopping, num_runs)
+                break
+            except Unreachable as error:
+                click.echo(f"etlkit: {error}; the scheduler does so by itself", err=True)
+            store = _reconnected(stopping)
+        click.echo("stopped; no task was cut off", err=True)
+
+
+PAUSES = (1, 2, 5, 10, 30)
+"""Seconds before each new try to reach a server that is away; the last one for all that follow."""
+
+
+def _reconnected(stopping: Stopping) -> Store | None:
+    """The database over a new connection, once its server is back; None if somebody asks to stop before."""
+    from itertools import chain, repeat
+
+    from etlkit.cli.database import open_store
+    from etlkit.clock import SystemClock
+    from etlkit.database import Unreachable
+
+    clock = SystemClock()
+    for seconds in chain(PAUSES, repeat(PAUSES[-1])):
+        clock.sleep_until(clock.now() + timedelta(seconds=seconds), stopping.asked)
+        if stopping.asked.is_set():
+            break
+        with suppress(Unreachable):  # it was said that it is away
+            return open_store()
+    return None
+
+
+def _run(store: Store, source: Path | None, stopping: Stopping, rounds: int | None) -> None:
+    """Schedule on a database, and first make again what was lost with the process, or the connection, before."""
+    from etlkit.cli.database import paused_at_first
     from etlkit.cli.loading import load_dags
     from etlkit.cli.schedulers import make_scheduler
-    from etlkit.cli.stopping import Stopping
     from etlkit.cli.story import Story
     from etlkit.dag_processor import DagProcessor
     from etlkit.scheduler import Scheduler
     from etlkit.scheduler_lock import scheduling
     from etlkit.tables import record_import_errors
 
-    store = open_store()
-    with scheduling(store, "etlkit scheduler"), Stopping() as stopping:
+    with closing(store), scheduling(store, "etlkit scheduler"):
         folder = load_dags(source)
         click.echo(f"scheduling {folder.path} on {store.name}; stop with Ctrl-C", err=True)
         running = make_scheduler(Scheduler, store, [Story()])
         record_import_errors(store, folder.errors, running.clock.now())  # those of another folder go
-        _schedule(DagProcessor(running, folder, paused_at_first), stopping, num_runs)
-        click.echo("stopped; no task was cut off", err=True)
+        _schedule(DagProcessor(running, folder, paused_at_first), stopping, rounds)
 
 
 def _schedule(processor: DagProcessor, stopping: Stopping, rounds: int | None) -> None:
@@ -53,8 +94,6 @@ def _schedule(processor: DagProcessor, stopping: Stopping, rounds: int | None) -
     With [dag_processor] refresh_interval as short as the idle time, what is triggered after a file was saved runs what
     was saved: each time it wakes up it looks at the files first.
     """
-    from contextlib import redirect_stdout
-    from datetime import timedelta
     from sys import stderr
 
     from etlkit.config import conf
