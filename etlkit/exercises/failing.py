@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from etlkit.dag import DAG
+from etlkit.dag import DAG, get_current_context
 from etlkit.errors import AirflowFailException
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
 from etlkit.exercises.stage import Lab, listing, states
@@ -71,9 +71,32 @@ def play_callbacks(make: Callable[..., DAG], timeline: Timeline) -> Iterator[str
             def tell(context: Any, lab: Lab = lab, told: list[str] = told) -> None:
                 told.append(f"{lab.now:%H:%M}")
 
-            lab.add(make(failing(step.given), tell)).trigger()
+            dag = make(failing(step.given), tell)
+            broken = watch_callbacks(dag)
+            lab.add(dag).trigger()
             lab.advance(hours=1)
-            yield f"told at {listing(told)}; the run: {lab.store.runs()[-1].state}"
+            wrong = f"; a callback failed: {broken[0]}" if broken else ""
+            yield f"told at {listing(told)}; the run: {lab.store.runs()[-1].state}{wrong}"
+
+
+def watch_callbacks(dag: DAG) -> list[str]:
+    """Where the errors of the callbacks of a DAG's tasks will be found; a run goes on without a word after one."""
+    broken: list[str] = []
+
+    def watched(callback: Callable[[Any], object]) -> Callable[[Any], object]:
+        def call(context: Any) -> object:
+            try:
+                return callback(context)
+            except Exception as error:
+                broken.append(f"{type(error).__name__}: {error}")
+                raise
+
+        return call
+
+    for each in dag.task_dict.values():
+        for name in ("on_retry_callback", "on_failure_callback", "on_success_callback"):
+            setattr(each, name, tuple(map(watched, getattr(each, name) or ())))
+    return broken
 
 
 CALLBACKS = Exercise(
@@ -160,22 +183,26 @@ def tidy_on_failure(load: Work, tidy: Work) -> DAG:
 
 
 def play_tidying(make: Callable[..., DAG], timeline: Timeline) -> Iterator[str]:
-    """A run whose load fails or not: what ran, in which order, and the state of the run."""
+    """A run whose load fails or not: what ran, in which order and how many tasks, and the state of the run."""
     for step in timeline.steps:
         done: list[str] = []
 
-        def load(done: list[str] = done, fails: bool = step.given) -> None:
+        tasks: set[str] = set()
+
+        def load(done: list[str] = done, tasks: set[str] = tasks, fails: bool = step.given) -> None:
             done.append("load")
+            tasks.add(get_current_context()["ti"].task_id)
             if fails:
                 raise ConnectionError("the source does not answer")
 
-        def tidy(done: list[str] = done) -> None:
+        def tidy(done: list[str] = done, tasks: set[str] = tasks) -> None:
             done.append("tidy")
+            tasks.add(get_current_context()["ti"].task_id)
 
         with Lab(start="2013-01-01") as lab:
             lab.add(make(load, tidy)).trigger()
             lab.advance(hours=1)
-            yield f"ran: {listing(done)}; the run: {lab.store.runs()[-1].state}"
+            yield f"ran: {listing(done)}; in tasks of their own: {len(tasks)}; the run: {lab.store.runs()[-1].state}"
 
 
 GREEN = Exercise(

@@ -221,7 +221,8 @@ def play_grain(make: Callable[..., DAG], timeline: Timeline) -> Iterator[str]:
     for step in timeline.steps:
         with Lab(start="2013-01-01") as lab:
             calls: list[str] = []
-            lab.add(make(["EWR", "JFK", "LGA"], failing_at_first(lab, calls, *step.given))).trigger()
+            airports, failing, times = step.given
+            lab.add(make(list(airports), failing_at_first(lab, calls, failing, times))).trigger()
             lab.advance(hours=1)
             yield listing(sorted(calls))
 
@@ -238,6 +239,7 @@ def failing_at_first(lab: Lab, calls: list[str], failing: str, times: int) -> Ca
     return extract
 
 
+THREE = ("EWR", "JFK", "LGA")
 GRAIN = Exercise(
     id="02-grain",
     tier="stretch",
@@ -247,8 +249,14 @@ GRAIN = Exercise(
     " it.",
     play=play_grain,
     timelines=(
-        Timeline("EWR", (Step("run 1", "all answer", ("EWR", 0)), Step("run 2", "EWR fails once", ("EWR", 1)))),
-        Timeline("LGA", (Step("run 3", "LGA fails twice", ("LGA", 2)),), hidden=True),
+        Timeline(
+            "EWR",
+            (Step("run 1", "all answer", (THREE, "EWR", 0)), Step("run 2", "EWR fails once", (THREE, "EWR", 1))),
+        ),
+        Timeline("LGA", (Step("run 3", "LGA fails twice", (THREE, "LGA", 2)),), hidden=True),
+        Timeline(
+            "other airports", (Step("run 4", "`airports` is BOS and PHL", (("BOS", "PHL"), "BOS", 0)),), hidden=True
+        ),
     ),
     start=grain_start,
     solution=grain,

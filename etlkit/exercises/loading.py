@@ -152,7 +152,7 @@ def play_updates(update: Callable[..., Any], timeline: Timeline) -> Iterator[str
         new, cursor = update(list(source), cursor, utc(f"2013-01-01 {step.at}"))
         needless = [name for name, updated_at in new if newest and updated_at < newest]
         seen |= {name for name, _ in new}
-        newest = max(updated_at for _, updated_at in source)
+        newest = max((updated_at for _, updated_at in source), default=None)
         yield f"in the table: {listing(sorted(seen))}; read without need: {listing(needless)}"
 
 
@@ -186,6 +186,14 @@ CURSOR = Exercise(
             (
                 Step("09:00", "a is there", (("a", "08:10"),)),
                 Step("10:00", "b has come, changed at 08:55", (("b", "08:55"),)),
+            ),
+            hidden=True,
+        ),
+        Timeline(
+            "rows in no order",
+            (
+                Step("09:00", "b and a are there, the newer one first", (("b", "08:40"), ("a", "08:10"))),
+                Step("10:00", "nothing has come", ()),
             ),
             hidden=True,
         ),
@@ -236,11 +244,13 @@ ROWS_ARE_VALUES = MEAN_TEMPERATURES.replace("count(temp)", "count(*)")
 
 
 def play_query(query: str, timeline: Timeline) -> Iterator[str]:
-    """What a query answers after each step's rows were added."""
+    """What a query answers after each step's rows were added: the names of its columns, and its rows."""
     with connected(READINGS) as con:
         for step in timeline.steps:
             con.executemany("INSERT INTO readings VALUES (?, ?, ?)", step.given)
-            yield table_text(con, f"FROM ({query.strip().rstrip(';')}) ORDER BY ALL")
+            result = f"FROM ({query.strip().rstrip(';')})"
+            names = [name for name, *_ in con.execute(f"DESCRIBE {result}").fetchall()]
+            yield "  ".join(names) + "\n" + table_text(con, f"{result} ORDER BY ALL")
 
 
 SUMMARY = Exercise(
@@ -270,6 +280,11 @@ SUMMARY = Exercise(
                 Step("1", "04:30 UTC on 2 July", [("EWR", "2013-07-02 04:30+00", 70.0)]),
                 Step("2", "03:30 UTC on 2 July", [("EWR", "2013-07-02 03:30+00", 72.0)]),
             ),
+            hidden=True,
+        ),
+        Timeline(
+            "a day without any temperature",
+            (Step("1", "a reading without a temperature", [("LGA", "2013-01-01 12:00+00", None)]),),
             hidden=True,
         ),
     ),

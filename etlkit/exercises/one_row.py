@@ -43,6 +43,12 @@ def play_newest(query: str, timeline: Timeline) -> Iterator[str]:
             yield table_text(con, f"SELECT {COLUMNS} FROM ({query.strip().rstrip(';')}) ORDER BY ALL")
 
 
+TWO_HOURS = Timeline(
+    "two hours",
+    (readings("1", "two hours of an airport", ("EWR", 9, 39.0, "09:51"), ("EWR", 10, 40.0, "10:51")),),
+    None,
+    True,
+)
 NEWEST_ROW = Exercise(
     id="06-newest",
     tier="enough",
@@ -70,6 +76,7 @@ NEWEST_ROW = Exercise(
             ),
             hidden=True,
         ),
+        TWO_HOURS,
     ),
     start="SELECT airport, hour, temp FROM readings WHERE arrival = 1",
     solution=NEWEST,
@@ -185,6 +192,7 @@ ANY_ORDER = Exercise(
             ),
             hidden=True,
         ),
+        TWO_HOURS,
     ),
     start=load_newest_start,
     solution=load_newest,

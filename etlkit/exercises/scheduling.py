@@ -55,13 +55,28 @@ def five_days_start() -> DAG:
     return dag
 
 
+def days_loaded(lab: Lab) -> str:
+    """The days of the successful runs by their data intervals; one that is no day in UTC is shown in full."""
+    intervals = [
+        (run.data_interval_start, run.data_interval_end)
+        for run in lab.store.runs()
+        if run.state == "success" and run.data_interval_start and run.data_interval_end
+    ]
+    return listing(
+        short(start)[:10]
+        if short(start).endswith("00:00") and end - start == timedelta(days=1)
+        else f"{short(start)} to {short(end)}"
+        for start, end in sorted(intervals)
+    )
+
+
 FIRST_RUN = Exercise(
     id="03-first-run",
     tier="enough",
     kind="DAG",
     asked="Write a function `five_days()` that makes a DAG. It loads the five days 1 to 5 January 2013 (UTC), each"
     " once, and no other.\nIt may be switched on before the first day or after it.",
-    play=watching(days_run),
+    play=watching(days_loaded),
     timelines=(
         Timeline("switched on in time", at("2013-01-01 12:00", "2013-01-02 12:00", "2013-01-06 12:00"), "2013-01-01"),
         Timeline("switched on early", at("2013-01-06 12:00", "2013-01-09"), "2012-12-30", hidden=True),

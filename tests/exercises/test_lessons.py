@@ -1,0 +1,106 @@
+"""Wrong answers of the lessons that look right in the timelines that are seen."""
+
+import re
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from etlkit import DAG, task
+from etlkit import exercises as ex
+from etlkit.exercises import failing, graphs, loading, one_row, stage
+from etlkit.operators.python import PythonOperator
+
+
+def cursor_of_the_last_row(rows, cursor, now):
+    new = [row for row in rows if cursor is None or row[1] >= cursor]
+    return new, new[-1][1] if new else cursor
+
+
+def grain_by_heart(airports, extract):
+    return graphs.grain(["EWR", "JFK", "LGA"], extract)
+
+
+def five_days_of_new_york():
+    start, end = (stage.utc(day).replace(tzinfo=ZoneInfo("America/New_York")) for day in ("2013-01-01", "2013-01-05"))
+    return stage.one_task(start_date=start, end_date=end, catchup=True)
+
+
+def hand_over_by_a_variable(fetch, disk):
+    got = []
+    with DAG("hand_over") as dag:
+
+        @task
+        def extract():
+            got[:] = fetch()
+
+        @task
+        def load(warehouse):
+            warehouse.executemany("INSERT INTO readings VALUES (?, ?)", got)
+
+        extract() >> load()
+    return dag
+
+
+def hand_over_nothing(fetch, disk):
+    with DAG("hand_over") as dag:
+
+        @task
+        def extract(warehouse):
+            warehouse.executemany("INSERT INTO readings VALUES (?, ?)", fetch())
+
+        @task
+        def load(): ...
+
+        extract() >> load()
+    return dag
+
+
+def newest_by_airport(con, rows):
+    for row in rows:
+        con.execute("DELETE FROM readings WHERE airport = ? AND hour <> ?", row[:2])
+        one_row.load_newest(con, [row])
+
+
+def tidy_in_the_same_task(load, tidy):
+    def both():
+        try:
+            load()
+        finally:
+            tidy()
+
+    with DAG("tidy") as dag:
+        PythonOperator(task_id="load", python_callable=both)
+    return dag
+
+
+SUMMARY = loading.MEAN_TEMPERATURES
+WRONG = {
+    "cursor": ("01-cursor", cursor_of_the_last_row),
+    "names": ("01-summary", re.sub(r"\bAS day\b", "AS d", SUMMARY)),
+    "no temperature": ("01-summary", SUMMARY.replace("GROUP BY", "WHERE temp IS NOT NULL GROUP BY")),
+    "grain": ("02-grain", grain_by_heart),
+    "zone": ("03-first-run", five_days_of_new_york),
+    "variable": ("05-hand-over", hand_over_by_a_variable),
+    "nothing handed over": ("05-hand-over", hand_over_nothing),
+    "hour": ("06-newest", one_row.NEWEST.replace("BY airport, hour", "BY airport")),
+    "key": ("06-any-order", newest_by_airport),
+    "one task": ("07-green", tidy_in_the_same_task),
+}
+
+
+@pytest.mark.parametrize(("exercise_id", "answer"), WRONG.values(), ids=WRONG)
+def test_a_wrong_answer_is_found_and_nobody_is_accused_of_a_belief(exercise_id, answer):
+    verdict = ex.check(exercise_id, answer)
+    assert verdict.counterexample
+    assert verdict.belief is None
+
+
+def test_the_error_of_a_callback_is_shown_and_no_belief_is_blamed_for_it():
+    def told_wrongly(work, tell):
+        dag = failing.told_each_time(work, tell)
+        dag.get_task("load").on_retry_callback = (lambda: tell(),)
+        return dag
+
+    verdict = ex.check("07-callbacks", told_wrongly)
+    assert verdict.belief is None
+    assert "a callback failed: TypeError" in str(verdict)
