@@ -72,8 +72,9 @@ def play_callbacks(make: Callable[..., DAG], timeline: Timeline) -> Iterator[str
                 told.append(f"{lab.now:%H:%M}")
 
             dag = make(failing(step.given), tell)
+            lab.add(dag)
             broken = watch_callbacks(dag)
-            lab.add(dag).trigger()
+            lab.trigger()
             lab.advance(hours=1)
             wrong = f"; a callback failed: {broken[0]}" if broken else ""
             yield f"told at {listing(told)}; the run: {lab.store.runs()[-1].state}{wrong}"

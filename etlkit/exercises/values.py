@@ -99,8 +99,9 @@ def play_hand_overs(make: Callable[..., DAG], timeline: Timeline) -> Iterator[st
 
             lab.warehouse.execute(f"{READINGS}; {STAGING}")
             dag, another = (make(lambda rows=rows: [("JFK", float(n)) for n in range(rows)], disk) for _ in range(2))
-            before = watch_load(dag, another if not one_disk else dag, lab)
-            lab.add(dag).trigger()
+            lab.add(dag)
+            before = watch_load(dag, dag if one_disk else another, lab)
+            lab.trigger()
             found = lab.warehouse.execute("SELECT count(*) FROM readings").fetchall()[0][0]
             biggest = lab.store.run_sql("SELECT coalesce(max(length(value)), 0) FROM xcom").fetchone()[0]
             size = "small" if biggest <= SMALL else "too big for the metadata database"
