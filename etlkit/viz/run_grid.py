@@ -18,7 +18,6 @@ from etlkit.viz.looks import (
     SOFT,
     STATES,
     TELLING,
-    TINY,
     TITLE,
     WIDEST,
     Key,
@@ -44,6 +43,10 @@ BAND = 60
 
 SIDE, ROOMY = 0.27, 0.2
 """Inches from one cell to the next, and how many leave room for the symbol beside the number of tries."""
+
+
+DIGIT = 33
+"""Points that a number of tries is high, for each inch of its cell: about as large as the symbol."""
 
 
 class Cell(NamedTuple):
@@ -157,10 +160,11 @@ def _draw(axes: Axes, state: str | None, tries: int, middles: Sequence[tuple[flo
     ink, roomy = STATES[state].ink, side >= ROOMY
     squares(axes, middles, side - min(0.03, side / 6), state)
     if roomy or state != "success":
-        shift = side / 7 if roomy else 0
+        shift = side / 5 if roomy else 0
         symbols(axes, STATES[state].symbol, [(x - shift, y) for x, y in middles], side * 34, ink)
     if roomy:
-        symbols(axes, str(tries), [(x + side / 4, y - side / 4) for x, y in middles], TINY, ink)
+        size = side * DIGIT * 2 / (1 + len(str(tries)))
+        symbols(axes, str(tries), [(x + side / 4.5, y - side / 9) for x, y in middles], size, ink)
     elif state == "success":
         symbols(axes, str(tries), middles, side * 46, ink)
 

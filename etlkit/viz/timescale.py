@@ -47,6 +47,9 @@ ANY_DAY = datetime(2000, 9, 26, 20, 56, 38, tzinfo=UTC)
 AXIS = 0.42
 """Inches that the two lines of labels take."""
 
+ASIDE = 1.2
+"""Inches to the right of the scale that its labels may take."""
+
 
 def local_text(moment: datetime, form: str) -> str:
     """A moment by a form of `strftime`, in which %f has three digits and %-d works everywhere.
@@ -114,17 +117,17 @@ class TimeScale:
                 free = x + half + 0.06
         self._periods(axes, ticks, bottom - 0.28)
         axes.plot([self.left, self.right], [bottom, bottom], color=SOFT, lw=0.8)
-        write(axes, self.right + 0.12, bottom - 0.28, shortened(str(self.zone), 1.0, SMALL), SMALL, SOFT)
+        write(axes, self.right + 0.12, bottom + 0.01, shortened(str(self.zone), ASIDE - 0.2, SMALL), SMALL, SOFT)
 
     def _periods(self, axes: Axes, ticks: list[datetime], y: float) -> None:
-        """What the labels are within, where it changes: the day of a time, the year of a day."""
+        """What the labels are within, where it changes: the day of a time, the year of a day; each below its tick."""
         form = "" if self.step.form == "%Y" else "%Y" if self.step.days or self.step.months else "%-d %B %Y"
         places: list[tuple[float, float, str]] = []
         for tick in ticks or [self.start.astimezone(self.zone)]:
             label = local_text(tick, form)
             if label and (not places or places[-1][2] != label):
                 half = text_width(label, SMALL, "bold") / 2
-                x = min(max(self.x(tick), half + 0.05), self.right - half)
+                x = min(max(self.x(tick), half + 0.05), self.right + ASIDE - half)
                 if places and places[-1][0] + places[-1][1] + 0.1 > x - half:
                     if len(places) > 1:
                         continue

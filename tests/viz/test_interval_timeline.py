@@ -8,9 +8,10 @@ import pytest
 from etlkit import viz
 from etlkit.errors import EtlkitError
 from etlkit.lab import Lab
+from etlkit.timetables import CronDataIntervalTimetable
 from etlkit.viz.timescale import TimeScale
 from tests.engine import DAY, HOUR, MINUTE, SECOND, START, make_dag
-from tests.viz.drawn import texts
+from tests.viz.drawn import clashes, texts
 from tests.viz.samples import NEW_YORK, a_weekend
 
 
@@ -93,3 +94,13 @@ def test_ticks_stand_at_full_hours_of_the_wall_clock_though_it_changes():
 def test_one_instant_is_a_scale_too():
     scale = TimeScale([START], 1, 2)
     assert scale.x(START) == 1
+
+
+def test_the_day_of_a_time_stands_below_its_tick_also_at_the_right_end():
+    timetable = CronDataIntervalTimetable("0 2 * * *", "UTC")
+    first, last = datetime(2020, 8, 10, 2, tzinfo=UTC), datetime(2020, 8, 13, 2, tzinfo=UTC)
+    picture = viz.timeline(timetable.iter_dagrun_infos_between(first, last))
+    places = [(text.get_text(), text.get_position()[0]) for text in picture.axes[0].texts]
+    midnights = [x for text, x in places if text == "00:00"]
+    assert [x for text, x in places if text.endswith("August 2020")] == midnights
+    assert clashes(picture) == []

@@ -29,3 +29,14 @@ def test_the_grid_counts_tries_and_leaves_gaps():
 def test_a_grid_too_wide_to_read_is_refused():
     with pytest.raises(EtlkitError, match="121 runs are too many for one picture, which shows 120"):
         viz.grid((f"r{i}", "t", "success", 1) for i in range(121))
+
+
+@pytest.mark.parametrize(("tries", "least"), [(2, 8), (12, 5)])
+def test_the_number_of_tries_is_large_enough_to_read_and_stays_in_its_cell(tries, least):
+    (axes,) = viz.grid([("r1", "a", "success", tries)]).axes
+    square, _symbol, number = axes.collections[:3]  # in inches, around the middle of each
+    boxes = [shape.get_paths()[0].get_extents() for shape in (square, number)]
+    shift = number.get_offsets()[0] - square.get_offsets()[0]
+    assert boxes[1].height * 96 > least  # pixels
+    assert abs(shift[0]) + boxes[1].width / 2 < boxes[0].width / 2
+    assert abs(shift[1]) + boxes[1].height / 2 < boxes[0].height / 2
