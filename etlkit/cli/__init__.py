@@ -152,9 +152,11 @@ def main() -> None:
     from etlkit.cli import child_output
     from etlkit.masking import MaskedStream, masker
 
-    sys.stdout, sys.stderr = map(MaskedStream, (child_output.own(1, sys.stdout), child_output.own(2, sys.stderr)))
+    child_output.owns_descriptors = sys.stderr is not None  # None: it was closed by whoever started the program
+    stdout = child_output.own(1, sys.stdout)
+    stderr = child_output.own(2, sys.stderr) if child_output.owns_descriptors else sys.stderr
+    sys.stdout, sys.stderr = MaskedStream(stdout), MaskedStream(stderr)
     os.dup2(2, 1)
-    child_output.owns_descriptors = True
     sys.excepthook = masker.excepthook
     warnings.formatwarning = lambda message, category, filename, lineno, line=None: (
         f"etlkit: warning: {filename}:{lineno}: {message}\n"
