@@ -14,7 +14,7 @@ from etlkit.exercises.stage import Failure, failures, passing_home, required_dag
 from etlkit.masking import masker
 
 NOTHING = "nothing: it ended before"
-NO_MORE = "no more lines than these are right"
+NO_MORE = "without these lines"
 MISSING = "these lines are missing"
 REARRANGED = "these lines, in another order or not as often"
 LINES = 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -29,6 +30,9 @@ class Failure(NamedTuple):
         return f"a task of yours failed: {self.task_id}: {self.reason}"
 
 
+PORT = re.compile(r"(\b127\.0\.0\.1):\d+")
+"""Where a service of a play is reached; the port is another each time, and says nothing."""
+
 _failures: ContextVar[list[Failure] | None] = ContextVar("failures", default=None)
 
 
@@ -49,7 +53,7 @@ class _Failures(Listener):
     def on_task(self, event: TaskEvent) -> None:
         found = _failures.get()
         if found is not None and event.new in ("failed", "up_for_retry") and event.reason:
-            found.append(Failure(event.task_id, (event.reason.splitlines() or [""])[0]))
+            found.append(Failure(event.task_id, PORT.sub(r"\1", event.reason.splitlines()[0])))
 
 
 class Lab(_lab.Lab):
