@@ -84,7 +84,9 @@ def make_engine(url: sa.URL) -> sa.Engine:
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     if not url.database:
-        engine = sa.create_engine(url, poolclass=StaticPool, paramstyle="named")
+        # Whatever thread the garbage collector runs in may close a database that nobody has any more.
+        one = {"check_same_thread": False}
+        engine = sa.create_engine(url, poolclass=StaticPool, paramstyle="named", connect_args=one)
     else:
         folder = Path(url.database).parent
         if not folder.is_dir():

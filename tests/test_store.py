@@ -1,6 +1,7 @@
 """What is peculiar to SQLite as the metadata database; what every database must do is in conformance/test_store.py."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -86,3 +87,8 @@ def test_a_database_in_memory_is_alone(open_store):
         one.set_pool("p", 1)
     assert "p" not in two.pools()
     assert isinstance(one.cursor.connection, sqlite3.Connection)
+
+
+def test_a_store_in_memory_may_be_let_go_of_in_any_thread():
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(Store("sqlite://").close).result()
