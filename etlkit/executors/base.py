@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from etlkit.runtime import Result, TaskRunner, Work
 
 
 class Executor:
-    """Runs attempts: `start`, then `submit` and `poll` as often as needed, then `stop`.
+    """Runs attempts: `start`, then `submit`, `poll` and `wait` as often as needed, then `stop`.
 
     The scheduler marks a task instance queued and commits before it submits it. The executor says what became of it
-    only by `poll`; a task instance that it never speaks of again is found when the scheduler starts anew.
+    only by `poll`. An attempt whose process died is a `Result` that is `lost`: the scheduler has it made again.
     """
 
     in_process = False
     """Whether an attempt begins the moment it is submitted: then the scheduler's own transaction begins it."""
+
+    detached = False
+    """Whether attempts go on when the scheduler dies: then the next scheduler has them adopted, and makes none again
+    that the executor does not call lost."""
 
     def start(self, runner: TaskRunner) -> None:
         """Get ready; `runner` runs attempts in this process, and says with which database, clock and logs."""
@@ -26,9 +32,26 @@ class Executor:
         """Take one attempt; returns at once."""
         raise NotImplementedError
 
+    def adopt(self, work: Work) -> None:
+        """Look after an attempt that an earlier scheduler queued; one that is known already changes nothing."""
+
     def poll(self) -> list[Result]:
-        """The attempts that ended since the last poll."""
+        """The attempts that ended since the last poll; returns at once."""
         raise NotImplementedError
+
+    def wait(self, seconds: float) -> bool:
+        """Block until there may be something to poll, for at most so many wall seconds.
+
+        False, at once, if nothing is in flight that could end while the clock stands still.
+        """
+        return self.in_flight > 0
+
+    def next_event(self) -> datetime | None:
+        """When an attempt will end by the scheduler's clock, if the executor itself decides that; None if it does not.
+
+        Only simulated nodes know.
+        """
+        return None
 
     @property
     def in_flight(self) -> int:
