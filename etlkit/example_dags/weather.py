@@ -19,20 +19,25 @@ from etlkit.warehouse import merge
 
 READINGS = """
     CREATE TABLE IF NOT EXISTS readings (
-        airport VARCHAR, observed_at TIMESTAMPTZ, temp DOUBLE, updated_at TIMESTAMPTZ,
+        airport VARCHAR, observed_at TIMESTAMPTZ, temp DOUBLE PRECISION, updated_at TIMESTAMPTZ,
         PRIMARY KEY (airport, observed_at)
     )
 """
 
 DAILY_WEATHER = """
     CREATE TABLE IF NOT EXISTS daily_weather (
-        airport VARCHAR, date DATE, mean DOUBLE, low DOUBLE, high DOUBLE, hours INTEGER, updated_at TIMESTAMPTZ,
+        airport VARCHAR, date DATE,
+        mean DOUBLE PRECISION, low DOUBLE PRECISION, high DOUBLE PRECISION, hours INTEGER, updated_at TIMESTAMPTZ,
         PRIMARY KEY (airport, date)
     )
 """
 
+# A mean of floats may be a hair off, in each database another; so it is rounded as a decimal number.
 REDUCE = """
-    SELECT airport, $day::DATE, round(avg(temp), 1), min(temp), max(temp), count(temp), max(updated_at)
+    SELECT
+        airport, $day::DATE AS date,
+        round(avg(temp)::DECIMAL(12, 6), 1)::DOUBLE PRECISION AS mean, min(temp) AS low, max(temp) AS high,
+        count(temp) AS hours, max(updated_at) AS updated_at
     FROM readings
     WHERE timezone('America/New_York', observed_at)::DATE = $day::DATE
     GROUP BY airport
