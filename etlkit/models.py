@@ -7,6 +7,7 @@
 `task_instance_history` one row per earlier try
 `xcom`                  values between tasks, as JSON text
 `pool`                  named numbers of slots
+`job`                   one row per scheduler that shares the database with others, and when it was last alive
 `backfill`              one row per backfill, and in `backfill_dag_run` what it does with each date
 `variable`              settings for tasks; their values are encrypted
 `connection`            outside systems and how to reach them; passwords and extras are encrypted
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """Goes up with every change to these tables."""
 
 
@@ -56,6 +57,21 @@ dag = sa.Table(
     sa.Column("fileloc", TEXT),
     sa.Column("schedule", TEXT),
     sa.Column("last_seen", INSTANT),
+    # The scheduler that looks after it, where several share the database.
+    sa.Column("scheduler_job_id", sa.Integer),
+)
+
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("job_type", TEXT, nullable=False),
+    sa.Column("state", TEXT, nullable=False),
+    sa.Column("hostname", TEXT, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("start_date", INSTANT, nullable=False),
+    sa.Column("latest_heartbeat", INSTANT, nullable=False),
+    sa.Column("end_date", INSTANT),
 )
 
 dag_run = sa.Table(
@@ -108,6 +124,7 @@ task_instance = sa.Table(
     sa.Column("token", TEXT),
     sa.Column("hostname", TEXT),
     sa.Column("pid", sa.Integer),
+    sa.Column("last_heartbeat_at", INSTANT),
     sa.Column("skips", TEXT),
     sa.Column("error", TEXT),
     sa.Column("rendered_map_index", TEXT),

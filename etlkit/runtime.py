@@ -21,10 +21,9 @@ raises anything else                   up_for_retry while tries are left, else f
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import logging
-import uuid
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -68,9 +67,6 @@ log = logging.getLogger("etlkit.task")
 
 SHORTEST_WAIT = timedelta(seconds=1)
 """Until a sensor that wants to go on at once does so: else it would for ever, within one instant."""
-
-_process_token = uuid.uuid4().hex[:12]
-_attempts = itertools.count(1)
 
 
 class KnownItems(dict[str, Sequence[Any]]):
@@ -129,6 +125,8 @@ class Result(NamedTuple):
     error: str | None = None
     started_runs: Sequence[RunRow] = ()
     """The runs of other DAGs that it started."""
+    lost: bool = False
+    """Whether its process died: then only its executor says so, and the database still has it queued or running."""
 
 
 class Outcome(NamedTuple):
@@ -182,9 +180,11 @@ class TaskRunner:
 
         `path` is as in `Store.start_attempt`.
         """
-        token = f"{_process_token}-{next(_attempts)}"
-        start = self.clock.now()
-        if not self.store.start_attempt(work.task_pk, work.try_number, token, start, self.hostname, self.pid, path):
+        token, start, goes_on = secrets.token_hex(8), self.clock.now(), work.rescheduled_since is not None
+        taken = self.store.start_attempt(
+            work.task_pk, work.try_number, token, start, self.hostname, self.pid, path, goes_on=goes_on
+        )
+        if not taken:
             return None
         if work.try_number > 1 and work.rescheduled_since is None:
             self.store.delete_xcoms(work.run.id, work.task.task_id, work.map_index)

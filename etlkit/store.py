@@ -139,8 +139,8 @@ def _start_attempt_sql(from_queued: bool, from_none: bool) -> str:
     old = "state IS NULL" if from_none else "state = :old"
     return f"""UPDATE task_instance
                SET state = 'running', try_number = :try_number, token = :token, start_date = :now, end_date = NULL,
-                   not_before = NULL, error = NULL, hostname = :hostname, pid = :pid{queued}
-               WHERE id = :id AND {old}"""
+                   last_heartbeat_at = :now, not_before = NULL, error = NULL, hostname = :hostname, pid = :pid{queued}
+               WHERE id = :id AND {old} AND try_number = :try_before"""
 
 
 START_ATTEMPT = {kind: _start_attempt_sql(*kind) for kind in itertools.product((True, False), repeat=2)}
@@ -189,6 +189,7 @@ class Store:
         self._last_text = ""
         self._seen: tuple[int, int] = (0, 0)
         self._announced = 0
+        self._data_version, self._revision = -1, 0
         assert self.dialect.dbapi is not None
         self._errors = (self.dialect.dbapi.Error, sa.exc.DBAPIError)
         try:
@@ -277,9 +278,9 @@ class Store:
     # --- changes made by others ---
 
     def touched(self) -> None:
-        """Say that something but the scheduler changed the database through this Store (a clear, a trigger).
+        """Say that somebody but the scheduler and its workers changed the database through this Store (a clear, say).
 
-        Best said inside the transaction: PostgreSQL passes it on to the others when that is committed.
+        Said inside the transaction of the change: others hear of it when that is committed.
         """
         self._generation += 1
         self.announce()
@@ -288,18 +289,34 @@ class Store:
         """Say it to other processes alone: this one's scheduler knows of the change."""
         if not self.is_sqlite:
             self.run_sql("NOTIFY etlkit")
+        elif not self.in_memory:
+            self.run_sql(f"PRAGMA user_version = {self._user_version() + 1}")
 
     def changed_elsewhere(self) -> bool:
-        """Whether anybody but the scheduler may have changed the database since this was last asked.
+        """Whether anybody has said `touched` since this was last asked, in this process or in another.
 
-        SQLite answers with a counter that other connections' commits move (`PRAGMA data_version`). PostgreSQL has none;
-        there those count who said so (`touched`).
+        What the attempts of workers write is not meant: how they end comes from the executor.
         """
-        version = 0
-        if not self.in_memory:
-            version = self.cursor.execute("PRAGMA data_version").fetchone()[0] if self.is_sqlite else self._notices()
-        seen, self._seen = self._seen, (self._generation, version)
+        seen, self._seen = self._seen, (self._generation, self._announcements())
         return seen != self._seen
+
+    def _announcements(self) -> int:
+        """A number that moves when another process announces a change.
+
+        PostgreSQL passes the word on. In SQLite it is a counter in the file, looked at when some other connection has
+        committed something (`PRAGMA data_version`).
+        """
+        if self.in_memory:
+            return 0
+        if not self.is_sqlite:
+            return self._notices()
+        data_version = self.cursor.execute("PRAGMA data_version").fetchone()[0]
+        if data_version != self._data_version:
+            self._data_version, self._revision = data_version, self._user_version()
+        return self._revision
+
+    def _user_version(self) -> int:
+        return self.run_sql("PRAGMA user_version").fetchone()[0]
 
     def alone(self, purpose: str) -> None:
         """Wait until nobody else is in a transaction with the same purpose, and keep others out until this one ends.
@@ -708,8 +725,13 @@ class Store:
         hostname: str,
         pid: int,
         path: tuple[str | None, ...] = (QUEUED,),
+        *,
+        goes_on: bool = False,
     ) -> bool:
         """A worker takes a queued task instance; False if somebody else has it or it is not wanted any more.
+
+        So it is when this try was made before: an order that comes twice is obeyed once. `goes_on` says that a sensor
+        goes on with the try that it had begun.
 
         A scheduler that begins attempts itself gives the `path` of states that it has just decided on, up to queued:
         they are written with the start, in one UPDATE.
@@ -723,8 +745,19 @@ class Store:
             "hostname": hostname,
             "pid": pid,
             "old": path[0],
+            "try_before": try_number if goes_on else try_number - 1,
         }
         return bool(self._execute(START_ATTEMPT[len(path) == 1, path[0] is None], values).rowcount)
+
+    def beat(self, task_pk: int, token: str, now: datetime) -> bool:
+        """An attempt in another process shows that it is alive; False if it holds its task instance no more."""
+        return bool(
+            self.run_sql(
+                """UPDATE task_instance SET last_heartbeat_at = :now
+                   WHERE id = :id AND state = 'running' AND token = :token""",
+                {"id": task_pk, "token": token, "now": now},
+            ).rowcount
+        )
 
     def finish_attempt(
         self,

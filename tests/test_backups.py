@@ -165,7 +165,7 @@ def test_a_backup_from_a_newer_etlkit_is_refused(url, open_store, file, monkeypa
     store = open_store()
     backup(url, file)
     monkeypatch.setattr(models, "SCHEMA_VERSION", "0000")
-    with pytest.raises(MetadataError, match=r"monday\.db: its tables have version 0001, this etlkit knows up to 0000"):
+    with pytest.raises(MetadataError, match=r"monday\.db: its tables have version 0002, this etlkit knows up to 0000"):
         restore(url, file, now=NOW)
     assert store.pools() == {"default_pool": 128}
 

@@ -69,26 +69,26 @@ def test_every_command_of_a_day(small):
 
 
 def test_migrate_creates_and_then_finds_nothing_to_do(small):
-    assert small("db", "migrate").stdout == f"metadata database {name(small)} is ready: its tables have version 0001\n"
+    assert small("db", "migrate").stdout == f"metadata database {name(small)} is ready: its tables have version 0002\n"
     assert (
         small("db", "migrate").stdout
-        == f"metadata database {name(small)} was up to date: its tables have version 0001\n"
+        == f"metadata database {name(small)} was up to date: its tables have version 0002\n"
     )
     store = Store(small.url)
     store.run_sql("UPDATE alembic_version SET version_num = '9999'")
     store.close()
     for words in (["db", "migrate"], ["db", "check"], ["dags", "list-runs", "small"]):
-        assert "have version 9999, this etlkit knows up to 0001; update etlkit" in small.refused(*words)
+        assert "have version 9999, this etlkit knows up to 0002; update etlkit" in small.refused(*words)
 
 
 def test_check(small):
     load(small, 1)
     assert small("db", "check").stdout == (
         f"metadata database {name(small)} is in order: "
-        "1 DAGs, 1 runs, tables of version 0001; nobody schedules it now\n"
+        "1 DAGs, 1 runs, tables of version 0002; nobody schedules it now\n"
     )
     assert small.json("db", "check") == [
-        {"database": name(small), "version": "0001", "integrity": "ok", "dags": 1, "runs": 1, "scheduler": None}
+        {"database": name(small), "version": "0002", "integrity": "ok", "dags": 1, "runs": 1, "scheduler": None}
     ]
     assert PASSWORD not in name(small)
 

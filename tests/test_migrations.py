@@ -25,7 +25,7 @@ NEXT = dedent(
     import sqlalchemy as sa
     from alembic import op
 
-    revision, down_revision = "0002", "0001"
+    revision, down_revision = "0003", "0002"
 
 
     def upgrade():
@@ -63,8 +63,8 @@ def next_version(tmp_path, monkeypatch):
     """A later etlkit: the folder of its revisions, which are one more."""
     folder = tmp_path / "migrations"
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "v0002.py").write_text(NEXT)
-    monkeypatch.setattr(models, "SCHEMA_VERSION", "0002")
+    (folder / "versions" / "v0003.py").write_text(NEXT)
+    monkeypatch.setattr(models, "SCHEMA_VERSION", "0003")
     return folder
 
 
@@ -130,12 +130,12 @@ def test_a_new_database_needs_no_migration(url):
 
 def test_an_older_database_keeps_what_it_holds(url, next_version):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "SCHEMA_VERSION", "0001")
+        patch.setattr(models, "SCHEMA_VERSION", "0002")
         held = make_old(url)
-    with pytest.raises(MetadataError, match=r"have version 0001, this etlkit needs 0002; .*: etlkit db migrate"):
+    with pytest.raises(MetadataError, match=r"have version 0002, this etlkit needs 0003; .*: etlkit db migrate"):
         Store(url)
-    assert migrate(url, folder=next_version) == ("0001", "0002")
-    assert migrate(url, folder=next_version) == ("0002", "0002")
+    assert migrate(url, folder=next_version) == ("0002", "0003")
+    assert migrate(url, folder=next_version) == ("0003", "0003")
     store = Store(url)
     assert contents(store) == held
     assert store.run_sql("SELECT kind FROM dag_run").fetchall() == [("manual",)]
@@ -146,13 +146,13 @@ def test_an_older_database_keeps_what_it_holds(url, next_version):
 
 def test_a_step_that_fails_undoes_all_of_them(url, next_version):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "SCHEMA_VERSION", "0001")
-        held = make_old(url)
-        (next_version / "versions" / "v0002.py").write_text(NEXT + "    op.drop_table('nowhere')\n")
         patch.setattr(models, "SCHEMA_VERSION", "0002")
+        held = make_old(url)
+        (next_version / "versions" / "v0003.py").write_text(NEXT + "    op.drop_table('nowhere')\n")
+        patch.setattr(models, "SCHEMA_VERSION", "0003")
         with pytest.raises(MetadataError, match="nowhere"):
             migrate(url, folder=next_version)
-        patch.setattr(models, "SCHEMA_VERSION", "0001")
+        patch.setattr(models, "SCHEMA_VERSION", "0002")
         store = Store(url)
         assert contents(store) == held
         store.close()
@@ -161,13 +161,13 @@ def test_a_step_that_fails_undoes_all_of_them(url, next_version):
 def test_steps_that_lose_what_rows_refer_to_are_undone(tmp_path, next_version):
     url = f"sqlite:///{tmp_path}/etl.db"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "SCHEMA_VERSION", "0001")
-        held = make_old(url)
-        (next_version / "versions" / "v0002.py").write_text(NEXT + "    op.execute('DELETE FROM dag_run')\n")
         patch.setattr(models, "SCHEMA_VERSION", "0002")
+        held = make_old(url)
+        (next_version / "versions" / "v0003.py").write_text(NEXT + "    op.execute('DELETE FROM dag_run')\n")
+        patch.setattr(models, "SCHEMA_VERSION", "0003")
         with pytest.raises(MetadataError, match="rows of task_instance refer to nothing"):
             migrate(url, folder=next_version)
-        patch.setattr(models, "SCHEMA_VERSION", "0001")
+        patch.setattr(models, "SCHEMA_VERSION", "0002")
         store = Store(url)
         assert contents(store) == held
         store.close()
@@ -176,8 +176,8 @@ def test_steps_that_lose_what_rows_refer_to_are_undone(tmp_path, next_version):
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        ("9999", "have version 9999, this etlkit knows up to 0001; update etlkit"),
-        ("1f2e3d4c", "have version 1f2e3d4c, this etlkit knows up to 0001"),  # such as Airflow's
+        ("9999", "have version 9999, this etlkit knows up to 0002; update etlkit"),
+        ("1f2e3d4c", "have version 1f2e3d4c, this etlkit knows up to 0002"),  # such as Airflow's
         ("0000", "no etlkit made tables of version 0000"),
     ],
 )
@@ -204,14 +204,14 @@ def test_tables_of_another_program_are_left_alone(url, connect):
 
 def test_several_processes_may_migrate_at_the_same_moment(url, next_version):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "SCHEMA_VERSION", "0001")
+        patch.setattr(models, "SCHEMA_VERSION", "0002")
         held = make_old(url)
     script = """if True:
         import sys
         from pathlib import Path
         from etlkit import models
         from etlkit.migrations import migrate
-        models.SCHEMA_VERSION = "0002"
+        models.SCHEMA_VERSION = "0003"
         sys.stdin.read()
         print(migrate(sys.argv[1], folder=Path(sys.argv[2])).after)
     """
@@ -220,7 +220,7 @@ def test_several_processes_may_migrate_at_the_same_moment(url, next_version):
     children = [subprocess.Popen(command, text=True, **pipes) for _ in range(3)]
     for child in children:
         child.stdin.close()
-    assert [child.stdout.read() for child in children] == ["0002\n"] * 3
+    assert [child.stdout.read() for child in children] == ["0003\n"] * 3
     assert [child.wait() for child in children] == [0, 0, 0]
     for child in children:
         child.stdout.close()

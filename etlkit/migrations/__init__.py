@@ -7,7 +7,7 @@ marked with that number; a test sees to it that both ways lead to the same table
 There is no way back: make a backup first (`etlkit db backup`).
 
 >>> migrate("sqlite://")
-Versions(before=None, after='0001')
+Versions(before=None, after='0002')
 """
 
 from __future__ import annotations

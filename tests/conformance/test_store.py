@@ -41,6 +41,13 @@ def add_run(store, dag=None, date=NOW):
     return run, {task.task_id: task for task in store.task_instances(run.id)}
 
 
+def add_queued(store):
+    """The id of a task instance that is queued."""
+    _, tasks = add_run(store)
+    put(store, tasks["a"], "queued")
+    return tasks["a"].id
+
+
 def put(store, task, state):
     """Bring a task instance into a state, past all rules."""
     store.run_sql("UPDATE task_instance SET state = :state WHERE id = :id", {"state": state, "id": task.id})
@@ -379,6 +386,41 @@ def test_changes_of_another_connection_are_noticed_once(open_store, shared_url):
     with one.transaction():
         one.run_sql("UPDATE pool SET slots = 2")
     assert not one.changed_elsewhere()
+
+
+def test_what_workers_write_is_no_news(open_store, shared_url):
+    one, worker = open_store(shared_url), open_store(shared_url)
+    task = add_queued(one)
+    one.changed_elsewhere()
+    with worker.transaction():
+        assert worker.start_attempt(task, 1, "token", NOW, "host", 42)
+    assert worker.beat(task, "token", NOW)
+    with worker.transaction():
+        assert worker.finish_attempt(task, try_number=1, token="token", state="success", now=NOW)
+    assert not one.changed_elsewhere()
+    with worker.transaction():
+        worker.announce()
+    assert one.changed_elsewhere()
+
+
+def test_an_attempt_shows_that_it_is_alive_only_while_it_holds_its_task_instance(store):
+    task = add_queued(store)
+    assert store.start_attempt(task, 1, "token", NOW, "host", 42)
+    later = NOW + timedelta(seconds=5)
+    assert [store.beat(task, token, later) for token in ("token", "another")] == [True, False]
+    beats = store.run_sql("SELECT last_heartbeat_at FROM task_instance WHERE id = :id", {"id": task}).fetchone()
+    assert instant(beats[0]) == later
+    assert store.finish_attempt(task, try_number=1, token="token", state="success", now=later)
+    assert not store.beat(task, "token", later)
+
+
+def test_an_order_that_comes_twice_is_obeyed_once(store):
+    task = add_queued(store)
+    assert store.start_attempt(task, 1, "token", NOW, "host", 42)
+    store.finish_attempt(task, try_number=1, token="token", state="up_for_retry", now=NOW)
+    store.set_task_states({task: ("up_for_retry", "scheduled", "queued")}, NOW)
+    assert not store.start_attempt(task, 1, "again", NOW, "host", 43)
+    assert store.start_attempt(task, 2, "second", NOW, "host", 43)
 
 
 def test_changes_through_the_same_store_are_noticed_when_it_is_told(store):
