@@ -15,6 +15,7 @@ etlkit.errors.ConfigError: no option [core] paralellism; did you mean 'paralleli
 from __future__ import annotations
 
 import configparser
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,13 @@ def positive_number(text: str) -> int:
     if int(text) < 1:
         raise ConfigError(f"{text} is less than 1")
     return int(text)
+
+
+def positive_seconds(text: str) -> float:
+    """A number of seconds greater than 0."""
+    if not 0 < float(text) < math.inf:
+        raise ConfigError(f"{text} is not more than 0")
+    return float(text)
 
 
 EXECUTORS = ("SequentialExecutor",)
@@ -92,6 +100,15 @@ OPTIONS: Mapping[tuple[str, str], Option] = {
     ("scheduler", "scheduler_idle_sleep_time"): Option("1.0", float, "seconds between two looks when nothing is due"),
     ("scheduler", "max_lost_attempts"): Option(
         "3", int, "how often a try that died with its process is made again without using up a retry"
+    ),
+    ("scheduler", "task_instance_heartbeat_sec"): Option(
+        "5.0", positive_seconds, "seconds between two signs of life of a task that runs in another process"
+    ),
+    ("scheduler", "task_instance_heartbeat_timeout"): Option(
+        "30.0", positive_seconds, "seconds without a sign of life after which such a task is taken for lost"
+    ),
+    ("scheduler", "task_queued_timeout"): Option(
+        "60.0", positive_seconds, "seconds that a task may wait for a Celery worker before its message is sent again"
     ),
 }
 

@@ -78,12 +78,13 @@ class DagFolder:
     of the same id, the first file (by path) has it, and the second is the broken one. A file without the word "dag" in
     it is not run ([core] dag_discovery_safe_mode); one that another file imports needs no DAG of its own, nor does an
     `__init__.py`.
-    DagFileError if `path` does not exist; if it disappears later, that is one of the `errors`.
+    DagFileError if `path` does not exist; if it disappears later, that is one of the `errors`. `root` is the folder
+    that helpers of one file are looked for in, if that is not the file's own.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, root: Path | None = None) -> None:
         self.path = Path(path)
-        self._root = self.path if self.path.is_dir() else self.path.parent
+        self._root = root or (self.path if self.path.is_dir() else self.path.parent)
         self.dags: dict[str, DAG] = {}
         self.errors: list[DagFileError] = []
         self._files: dict[Path, _File] = {}
@@ -136,8 +137,7 @@ class DagFolder:
 
     def _read(self, paths: list[Path], stamps: dict[Path, Stamp]) -> None:
         importlib.invalidate_caches()  # helpers may be new
-        if self.path.is_dir():
-            make_importable(self.path)
+        make_importable(self._root)
         for path in paths:
             self._files.pop(path, None)
             sys.modules.pop(module_name(path), None)

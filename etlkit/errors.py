@@ -36,6 +36,7 @@
         └── DownstreamTasksSkipped   .tasks: it succeeded, and decided that these do not run
 
     AirflowTaskTimeout               execution_timeout passed; outside the tree, so that no `except Exception` stops it
+    AirflowTaskTerminated            the attempt lost its task instance while it ran; outside the tree as well
 
 Each error carries its data as attributes and says the next step in its message. The command line prints the message
 as one line and exits with code 2.
@@ -236,6 +237,10 @@ class AirflowTaskTimeout(BaseException):
 
     As in Airflow no `Exception`: a task that catches those and goes on is ended all the same.
     """
+
+
+class AirflowTaskTerminated(BaseException):
+    """A task that lost its hold while it ran (it was cleared, say) was interrupted; as in Airflow no `Exception`."""
 
 
 class AirflowNotFoundException(AirflowException):

@@ -160,6 +160,9 @@ RUN_FILTERS = {
 FINAL = ", ".join(f"'{state}'" for state in sorted(FINISHED))
 RUN_COLUMNS = ", ".join(RunRow._fields)
 TASK_COLUMNS = ", ".join(TaskRow._fields)
+ATTEMPT = f"""SELECT {", ".join(f"r.{name}" for name in RunRow._fields)},
+                    {", ".join(f"t.{name}" for name in TaskRow._fields)}
+             FROM task_instance t JOIN dag_run r ON r.id = t.dag_run_id WHERE t.id = :id"""
 RUN_INSTANTS = [
     i for i, name in enumerate(RunRow._fields) if name.endswith(("_date", "_at", "_start", "_end", "_after"))
 ]
@@ -192,6 +195,9 @@ class Store:
         self._data_version, self._revision = -1, 0
         assert self.dialect.dbapi is not None
         self._errors = (self.dialect.dbapi.Error, sa.exc.DBAPIError)
+        self._connect(tables)
+
+    def _connect(self, tables: bool) -> None:
         try:
             with contextlib.ExitStack() as undo:  # nothing stays open when it cannot be used
                 undo.callback(self.engine.dispose)
@@ -224,6 +230,16 @@ class Store:
             self._connection.invalidate()  # lost: there is nothing to give back
         self._connection.close()
         self.engine.dispose()
+
+    def reconnect(self) -> None:
+        """Reach the server anew after `Unreachable`, which is raised again if it is still away.
+
+        What was not committed is undone. It hears again of changes only from now on: `changed_elsewhere` says yes once.
+        """
+        self.close()
+        self._announced = 0
+        self._generation += 1
+        self._connect(tables=False)
 
     def transaction(self) -> _Transaction:
         """`with store.transaction():` commits at the end of the block, or undoes all of it when an error leaves it."""
@@ -691,10 +707,17 @@ class Store:
             states.setdefault(task_id, []).append(state)
         return states
 
-    def task_instance(self, task_pk: int) -> TaskRow:
-        """One task instance."""
-        row = self.run_sql(f"SELECT {TASK_COLUMNS} FROM task_instance WHERE id = :id", {"id": task_pk}).fetchone()
-        return _task_row(row)
+    def task_instance(self, task_pk: int, *, held: bool = False) -> TaskRow:
+        """One task instance; `held` lets nobody else change it until this transaction ends."""
+        lock = "FOR NO KEY UPDATE" if held and not self.is_sqlite else ""
+        sql = f"SELECT {TASK_COLUMNS} FROM task_instance WHERE id = :id {lock}"
+        return _task_row(self.run_sql(sql, {"id": task_pk}).fetchone())
+
+    def attempt(self, task_pk: int) -> tuple[RunRow, TaskRow] | None:
+        """A task instance and the run that it belongs to; None if it is not there any more."""
+        row = self.run_sql(ATTEMPT, {"id": task_pk}).fetchone()
+        width = len(RunRow._fields)
+        return (_run_row(row[:width]), _task_row(row[width:])) if row else None
 
     def set_task_states(self, paths: Mapping[int, tuple[str | None, ...]], now: datetime) -> None:
         """The scheduler's decisions: for each task instance the states it goes through, from the one it has.
