@@ -15,7 +15,7 @@ from etlkit.assets import AssetKey
 from etlkit.dag import DAG, BaseOperator
 from etlkit.frontier import Frontier, TaskIndex
 from etlkit.runtime import KnownItems, Work
-from etlkit.states import ACTIVE, FAILED, FINISHED, QUEUED, DagRunType
+from etlkit.states import ACTIVE, FAILED, FINISHED, QUEUED, RUNNING, DagRunType
 from etlkit.store import RunRow, TaskRow
 from etlkit.timetables import DagRunInfo, DataInterval
 
@@ -166,9 +166,9 @@ class ActiveRun:
         return work.try_number == task.try_number + begins
 
     def work(self, position: int) -> Work:
-        """The next attempt of a task: a new try, or the same one if a sensor goes on."""
+        """The next attempt of a task, or the one that it is at: a new try, or the same one if a sensor goes on."""
         task = self.tasks[position]
-        goes_on = task.rescheduled_since is not None
+        goes_on = task.rescheduled_since is not None or task.state == RUNNING
         return Work(
             task_pk=task.id,
             dag=self.dag,
@@ -179,4 +179,5 @@ class ActiveRun:
             max_tries=task.max_tries,
             rescheduled_since=task.rescheduled_since,
             known_items=self.known_items,
+            start=task.start_date if task.state == RUNNING else None,
         )

@@ -57,8 +57,19 @@ from etlkit.masking import masker, one_line
 from etlkit.other_dags import OtherDags
 from etlkit.params import NOTSET, run_params
 from etlkit.showing import as_html
-from etlkit.states import FAILED, QUEUED, RUNNING, SKIPPED, SUCCESS, UP_FOR_RESCHEDULE, UP_FOR_RETRY, DagRunType
-from etlkit.store import LOST, RunRow, Store, this_process
+from etlkit.states import (
+    ACTIVE,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    SCHEDULED,
+    SKIPPED,
+    SUCCESS,
+    UP_FOR_RESCHEDULE,
+    UP_FOR_RETRY,
+    DagRunType,
+)
+from etlkit.store import LOST, RunRow, Store, TaskRow, this_process
 from etlkit.templates import DATED, rendered
 from etlkit.time_limit import time_limit
 from etlkit.variables import Variables
@@ -127,6 +138,19 @@ class Result(NamedTuple):
     """The runs of other DAGs that it started."""
     lost: bool = False
     """Whether its process died: then only its executor says so, and the database still has it queued or running."""
+
+
+def result_of(work: Work, row: TaskRow) -> Result | None:
+    """How an attempt ended, as the database has it; None while it is queued or running.
+
+    Its state is None if the task instance is at another attempt, or undecided again.
+    """
+    if row.try_number > work.try_number or row.state in (None, SCHEDULED):
+        return Result(work, None)
+    if row.state in ACTIVE:
+        return None
+    since = row.rescheduled_since if row.state == UP_FOR_RESCHEDULE else None
+    return Result(work, row.state, row.start_date, row.end_date, row.not_before, since, row.skips or (), row.error)
 
 
 class Outcome(NamedTuple):

@@ -36,7 +36,7 @@ from etlkit.executors.base import Executor
 from etlkit.past import past_blocks
 from etlkit.rules import explain
 from etlkit.runs import free_run_id, insert_run, instance_rows, task_rows
-from etlkit.runtime import Result, TaskRunner, Work, run_callbacks
+from etlkit.runtime import Result, TaskRunner, Work, result_of, run_callbacks
 from etlkit.slots import Slots
 from etlkit.states import (
     ACTIVE,
@@ -56,6 +56,9 @@ from etlkit.store import LOST, Conflict, RunRow, Store, TaskRow
 from etlkit.timetables import DagRunInfo
 
 log = logging.getLogger("etlkit.scheduler")
+
+LONGEST_WAIT = 1.0
+"""Wall seconds after which a scheduler that waits for attempts looks at everything else again."""
 
 
 class Scheduler:
@@ -79,6 +82,7 @@ class Scheduler:
     _paths: dict[int, tuple[str | None, ...]]
     _events: list[TaskEvent | RunEvent]
     _finished: list[tuple[ActiveRun, str, str]]
+    _found: list[Work]
 
     def __init__(
         self,
@@ -104,11 +108,15 @@ class Scheduler:
     # --- what it looks after ---
 
     def add_dag(self, dag: DAG, *, paused: bool = False) -> None:
-        """Look after `dag`; `paused` holds only if the database has never seen it. CycleError if it has a cycle."""
+        """Look after `dag`; `paused` holds only if the database has never seen it.
+
+        CycleError if it has a cycle, DagError if the executor cannot run its tasks.
+        """
         known = self.dags.get(dag.dag_id)
         if known is not None and known.dag is not dag:
             raise DuplicateDagIdFound(dag.dag_id, [d.fileloc for d in (known.dag, dag) if d.fileloc])
         entry = ScheduledDag(dag)
+        self.executor.accept(dag)
         with self.store.transaction():
             self.store.register_dag(
                 dag.dag_id, paused=paused, fileloc=dag.fileloc, schedule=dag.timetable.summary, now=self.clock.now()
@@ -132,19 +140,27 @@ class Scheduler:
     def recover(self) -> list[TaskRow]:
         """Take over after a crash: attempts whose process died are made again; returns them.
 
-        Call it before the first tick, and only when no other scheduler or worker uses the database. A lost attempt uses
-        up no retry, unless the task was lost [scheduler] max_lost_attempts times before: then it has failed.
+        Call it before the first tick, and only when no other scheduler uses the database. Attempts that are made
+        elsewhere go on: whether one of those is lost the executor says.
         """
-        lost = self.store.lost_attempts()
+        lost = [] if self.executor.detached else self.store.lost_attempts()
         if lost:
-            limit, now = conf.get("scheduler", "max_lost_attempts"), self.clock.now()
-            failed = [task for task in lost if task.state == RUNNING and task.lost_attempts >= limit]
+            now = self.clock.now()
             with self.store.transaction():
-                for task in lost:
-                    (self.store.fail_lost_attempt if task in failed else self.store.repeat_lost_attempt)(task, now)
-            self._given_up += failed
+                self._given_up += [task for task in lost if self._make_again(task, now) == FAILED]
             self._stale = True
         return lost
+
+    def _make_again(self, task: TaskRow, now: datetime) -> str:
+        """Let a lost attempt be made again, inside the caller's transaction; the state of its task instance now.
+
+        It uses up no retry, unless the task was lost [scheduler] max_lost_attempts times before: then it has failed.
+        """
+        if task.state == RUNNING and task.lost_attempts >= conf.get("scheduler", "max_lost_attempts"):
+            self.store.fail_lost_attempt(task, now)
+            return FAILED
+        self.store.repeat_lost_attempt(task, now)
+        return SCHEDULED
 
     def _tell_given_up(self, now: datetime) -> None:
         """Tell listeners and callbacks of the tasks that failed because their processes died too often."""
@@ -172,12 +188,20 @@ class Scheduler:
 
     def settle(self) -> None:
         """Let passes happen until nothing more can happen at this instant."""
-        while self.tick() or self.executor.in_flight:
+        while self.tick() or self.executor.wait(self._seconds_to_next_event()):
             pass
+
+    def _seconds_to_next_event(self) -> float:
+        """How long attempts may be waited for: until something else is to be done, and LONGEST_WAIT at most."""
+        moment = self.next_event()
+        left = (moment - self.clock.now()).total_seconds() if moment is not None else LONGEST_WAIT
+        return min(max(left, 0.0), LONGEST_WAIT)
 
     def next_event(self) -> datetime | None:
         """The next instant at which something will happen by itself; None if never."""
-        return min((heap[0][0] for heap in (self._timers, self._due) if heap), default=None)
+        moments = [heap[0][0] for heap in (self._timers, self._due) if heap]
+        ends = self.executor.next_event()
+        return min(moments if ends is None else [*moments, ends], default=None)
 
     # --- one pass ---
 
@@ -191,7 +215,9 @@ class Scheduler:
             has_work = self._has_work(now)
         changes = self._changes
         try:
-            for work in self._pass(now) if has_work else ():
+            works = self._pass(now) if has_work else ()
+            self._hand_over()
+            for work in works:
                 self.executor.submit(work)
             self._publish(now)
             for result in self.executor.poll():
@@ -263,6 +289,12 @@ class Scheduler:
             if callbacks:
                 row = run.row._replace(state=state, end_date=now)
                 run_callbacks(callbacks, self.runner.run_context(run.dag, row, reason))
+
+    def _hand_over(self) -> None:
+        """Let the executor look after attempts that were found under way."""
+        found, self._found = self._found, []
+        for work in found:
+            self.executor.adopt(work)
 
     # --- 1: due runs ---
 
@@ -378,6 +410,8 @@ class Scheduler:
         for position, task in run.tasks.items():
             if task.state in ACTIVE:
                 self._slots.hold(run, position)
+                if not self.executor.in_process:
+                    self._found.append(run.work(position))
             elif task.state == SCHEDULED and not self._is_held(run):
                 self._slots.join(run, position)
             elif task.state in (UP_FOR_RETRY, UP_FOR_RESCHEDULE):
@@ -613,6 +647,9 @@ class Scheduler:
 
     def _collect(self, result: Result) -> None:
         """Note how an attempt ended; the runtime has already written it down."""
+        if result.lost:
+            self._collect(self._after_loss(result.work))
+            return
         run = self._active.get(result.work.run.id)
         position = None if run is None else run.position_of(result.work)
         self._changes += 1
@@ -629,11 +666,15 @@ class Scheduler:
         if not run.waits_for(result.work, position):
             return  # read from the database already
         self._slots.give_back(run, position)
-        if self.listeners:
+        if self.listeners and result.start is not None:
             if not self.executor.in_process:
                 self._attempt_event(result.work, QUEUED, RUNNING, result.start)
             self._attempt_event(result.work, RUNNING, result.state, result.end, result.error or "")
-        if result.not_before is None:
+        if result.state == SCHEDULED:
+            run.tasks[position] = self.store.task_instance(result.work.task_pk)
+            run.frontier.states[position] = SCHEDULED
+            self._slots.join(run, position)
+        elif result.not_before is None:
             self._ended(run, position, result)
         else:
             run.frontier.states[position] = result.state
@@ -641,6 +682,21 @@ class Scheduler:
                 try_number=result.work.try_number, rescheduled_since=result.rescheduled_since
             )
             self._set_timer(result.not_before, run, position)
+
+    def _after_loss(self, work: Work) -> Result:
+        """What becomes of an attempt whose process died: it is made again, or has failed, or had ended before."""
+        now = self.clock.now()
+        with self.store.transaction():
+            task = self.store.task_instance(work.task_pk, held=True)
+            ended = result_of(work, task)
+            if ended is not None:
+                return ended
+            state = self._make_again(task, now)
+        start = task.start_date if task.state == RUNNING else None
+        if state == FAILED:
+            work.start = start
+            self.runner.call_back_lost(work)
+        return Result(work, state, start, now, error=LOST)
 
     def _ended(self, run: ActiveRun, position: int, result: Result) -> None:
         """A task reached a final state by running: see what that decides."""
@@ -694,6 +750,7 @@ class Scheduler:
         self._paths = {}
         self._events = []
         self._finished = []
+        self._found = []
         self._slots = Slots({}, self.parallelism)
 
     def _reload(self, now: datetime) -> None:

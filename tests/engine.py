@@ -11,6 +11,7 @@ from etlkit.events import TaskEvent, Trace
 from etlkit.executors.base import Executor
 from etlkit.executors.sequential import SequentialExecutor
 from etlkit.runs import clear_run, trigger_run
+from etlkit.runtime import Result
 from etlkit.scheduler import Scheduler
 from etlkit.sensors.base import BaseSensorOperator
 from etlkit.store import Store
@@ -105,6 +106,15 @@ class HandExecutor(Executor):
         """Make the attempts that are held of these tasks."""
         for key in [key for key in self.held if not task_ids or key[2] in task_ids]:
             self.ended.append(self.runner.run(self.held.pop(key)))
+
+    def lose(self, *task_ids, begun=True):
+        """The processes of attempts of these tasks die, having begun them or not."""
+        for key in [key for key in self.held if not task_ids or key[2] in task_ids]:
+            work = self.held.pop(key)
+            if begun:
+                with self.runner.store.transaction():
+                    self.runner.begin(work)
+            self.ended.append(Result(work, None, lost=True))
 
 
 class World:

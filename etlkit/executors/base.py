@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 
+from etlkit.dag import DAG
 from etlkit.runtime import Result, TaskRunner, Work
 
 
@@ -18,8 +20,13 @@ class Executor:
     """Whether an attempt begins the moment it is submitted: then the scheduler's own transaction begins it."""
 
     detached = False
-    """Whether attempts go on when the scheduler dies: then the next scheduler has them adopted, and makes none again
-    that the executor does not call lost."""
+    """Whether attempts go on when the scheduler dies: then none is made again that the executor does not call lost."""
+
+    folder: Path | None = None
+    """A private folder, if attempts are made by other processes of this machine: for what they share with this one."""
+
+    def accept(self, dag: DAG) -> None:
+        """Make sure that the tasks of a DAG can be run; DagError, in one line, if they cannot."""
 
     def start(self, runner: TaskRunner) -> None:
         """Get ready; `runner` runs attempts in this process, and says with which database, clock and logs."""
@@ -33,7 +40,11 @@ class Executor:
         raise NotImplementedError
 
     def adopt(self, work: Work) -> None:
-        """Look after an attempt that an earlier scheduler queued; one that is known already changes nothing."""
+        """Look after an attempt that the database has as queued, or as running if `work.start` is set.
+
+        One that is known changes nothing. What an earlier scheduler queued is submitted anew: should it be made all the
+        same, then once. What it left running is lost, unless attempts are `detached`.
+        """
 
     def poll(self) -> list[Result]:
         """The attempts that ended since the last poll; returns at once."""

@@ -11,8 +11,9 @@ import pytest
 from etlkit.backfill import create_backfill, plan_backfill
 from etlkit.errors import AirflowSkipException
 from etlkit.rules import TriggerRule
+from etlkit.runtime import Result, result_of
 from etlkit.store import Store
-from tests.engine import DAY, HOUR, MINUTE, START, Do, Poke, World, at, make_dag
+from tests.engine import DAY, HOUR, MINUTE, START, Do, HandExecutor, Poke, World, at, make_dag
 
 NONE_FAILED = TriggerRule.NONE_FAILED
 FOLDER = Path(__file__).parents[2]
@@ -139,3 +140,77 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(shared_url, open_store):
 
 if __name__ == "__main__":
     live(sys.argv[1], int(sys.argv[2]))
+
+
+# --- attempts in other processes --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hands(url):
+    """A scheduler on each kind of database, whose attempts a test ends, or loses."""
+    tasks = [Do("a", 1, retries=1), Do("b", 2)]
+    world = World(make_dag("d", "a >> b", tasks=tasks), url=url, executor=HandExecutor())
+    world.trigger()
+    yield world.tick()
+    world.store.close()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_attempt_whose_process_died_is_made_again_and_uses_up_no_retry(hands, begun):
+    hands.executor.lose("a", begun=begun)
+    hands.tick()
+    assert hands.executor.tasks == ["a"]
+    hands.executor.end("a")
+    hands.tick().executor.end("b")
+    hands.tick()
+    assert hands.states() == {"a": "success", "b": "success"}
+    assert (hands.tasks()["a"].try_number, hands.tasks()["a"].max_tries) == ((2, 2) if begun else (1, 1))
+    assert [try_[2:4] for try_ in hands.store.history(hands.only_run().id)] == [(1, "failed")] * begun
+
+
+def test_an_attempt_that_is_lost_too_often_has_failed(hands):
+    for _ in range(4):
+        hands.executor.lose("a")
+        hands.tick()
+    assert hands.states() == {"a": "failed", "b": "upstream_failed"}
+    assert (hands.only_run().state, hands.tasks()["a"].try_number) == ("failed", 4)
+
+
+def test_a_process_that_died_after_its_attempt_had_ended_loses_nothing(hands):
+    (work,) = hands.executor.held.values()
+    hands.executor.runner.run(work)
+    hands.executor.lose("a", begun=False)
+    hands.tick()
+    assert (hands.states(), hands.executor.tasks) == ({"a": "success", "b": "queued"}, ["b"])
+
+
+def test_an_attempt_that_was_cleared_meanwhile_is_not_lost(hands):
+    (work,) = hands.executor.held.values()
+    with hands.store.transaction():
+        hands.executor.runner.begin(work)
+    hands.clear(hands.only_run(), "a")
+    hands.executor.held.clear()
+    hands.executor.ended.append(Result(work, None, lost=True))
+    hands.tick()
+    assert (hands.executor.tasks, hands.tasks()["a"].lost_attempts) == (["a"], 0)
+
+
+def test_what_an_earlier_scheduler_queued_is_handed_to_the_executor(hands):
+    class Adopting(HandExecutor):
+        detached = True
+
+        def adopt(self, work):
+            self.submit(work)
+
+    (work,) = hands.executor.held.values()
+    with hands.store.transaction():
+        hands.executor.runner.begin(work)
+    assert hands.restart(Adopting()) == []
+    hands.tick()
+    (adopted,) = hands.executor.held.values()
+    assert (adopted.try_number, adopted.start) == (1, work.start)
+    hands.executor.runner.carry_out(work)  # it ends where it runs
+    hands.executor.ended.append(result_of(adopted, hands.tasks()["a"]))
+    hands.executor.held.clear()
+    hands.tick()
+    assert (hands.states(), hands.executor.tasks) == ({"a": "success", "b": "queued"}, ["b"])
