@@ -113,9 +113,9 @@ def start_postgres(
     folder = Path(server.host)
     owner = UNPRIVILEGED if os.geteuid() == 0 else None
     folder.mkdir(mode=0o700)
-    programs = (
-        _for_everybody(_postgres_programs(), guard.folder / f"{name} programs") if owner else _postgres_programs()
-    )
+    programs = _postgres_programs()
+    if owner:
+        _check_open_to(owner, programs)
     _initialise(guard, server, programs, owner)
     settings = {**POSTGRES_SETTINGS, "unix_socket_directories": server.host, "port": str(server.port)}
     options = [text for key, value in settings.items() for text in ("-c", f"{key}={value}")]
