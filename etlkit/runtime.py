@@ -165,6 +165,14 @@ class Outcome(NamedTuple):
     retry: bool = True
 
 
+class Executed(NamedTuple):
+    """An attempt between its execution and its end: its context, what that led to, and the XComs it will leave."""
+
+    context: Context
+    outcome: Outcome
+    values: Mapping[str, str]
+
+
 CALLBACKS = {
     SUCCESS: "on_success_callback",
     FAILED: "on_failure_callback",
@@ -217,24 +225,44 @@ class TaskRunner:
 
     def carry_out(self, work: Work) -> Result:
         """Execute what was begun; returns how it ended once that is committed and its callbacks were called."""
+        with self.logs.open(work.log_key):
+            return self._conclude(self._execute(work))
+
+    def execute(self, work: Work) -> Executed:
+        """The first half of `carry_out` alone: nothing is written down yet."""
+        with self.logs.open(work.log_key):
+            return self._execute(work)
+
+    def conclude(self, executed: Executed) -> Result:
+        """The second half: the attempt ends now."""
+        with self.logs.open(executed.context.ti._work.log_key):
+            return self._conclude(executed)
+
+    def _execute(self, work: Work) -> Executed:
         ti = TaskInstance(self, work)
         context = Context(ti)
         masker.learn(work.run.conf)  # whoever triggered the run did so in another process
-        with self.logs.open(work.log_key):
-            outcome, values = packed(work.task, self._attempt(work, context))
-            if work.task.outlets and outcome.state == SUCCESS:
-                outcome = self._announce(work, ti, outcome)
-            try:
-                result = self._finish(work, ti, outcome, values)
-            except DagError as error:  # what it wanted to start cannot be started any more, so nothing was written
-                log.error("%s", error)
-                ti.started_runs.clear()
-                outcome = Outcome(FAILED, error=error)
-                result = self._finish(work, ti, outcome, {})
-            if result.state is not None:
-                self._call_back(work.task, context, result, outcome)
+        outcome, values = packed(work.task, self._attempt(work, context))
+        if work.task.outlets and outcome.state == SUCCESS:
+            outcome = self._announce(work, ti, outcome)
+        executed = Executed(context, outcome, values)
         if isinstance(outcome.error, KeyboardInterrupt):
+            self._conclude(executed)
             raise outcome.error
+        return executed
+
+    def _conclude(self, executed: Executed) -> Result:
+        context, outcome, values = executed
+        ti, work = context.ti, context.ti._work
+        try:
+            result = self._finish(work, ti, outcome, values)
+        except DagError as error:  # what it wanted to start cannot be started any more, so nothing was written
+            log.error("%s", error)
+            ti.started_runs.clear()
+            outcome = Outcome(FAILED, error=error)
+            result = self._finish(work, ti, outcome, {})
+        if result.state is not None:
+            self._call_back(work.task, context, result, outcome)
         return result
 
     def _attempt(self, work: Work, context: Context) -> Outcome:

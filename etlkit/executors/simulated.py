@@ -1,0 +1,417 @@
+"""Simulated nodes: the real scheduler, over a cluster that exists only in numbers.
+
+Scheduler, metadata database, trigger rules, retries, pools and limits are the real ones. What is made up is what
+happens to an attempt once it is queued: how long it waits for a node, how long it takes there, and whether the node
+lives that long. So a thousand nodes fit on a laptop, an hour passes in a moment, and the same seed gives the same hour.
+
+>>> from etlkit import DAG, Lab
+>>> from etlkit.operators import EmptyOperator
+>>> with DAG("weather") as weather:
+...     for airport in ("JFK", "LGA", "EWR"):
+...         _ = EmptyOperator(task_id=airport)
+>>> two = SimulatedExecutor(Nodes(2), service_time=60)
+>>> with Lab(start="2013-01-01", executor=two) as lab:
+...     run = lab.add(weather).trigger()
+...     print(lab.advance(minutes=2).sql("SELECT task_id, state, hostname FROM task_instance").to_string(index=False))
+task_id   state hostname
+    JFK success   node-1
+    LGA success   node-2
+    EWR success   node-1
+>>> two.usage.utilisation
+0.75
+
+What happens to one attempt:
+
+==================  =================================================================================================
+it is submitted     and is on its way for `network_delay`, and for `queue_delay` on its way through the queue
+it waits            `queued`, until a node that is up has a free slot; first come, first served
+it runs             for `task_startup` and then `service_time`
+its node fails      then the attempt is lost; that is noticed `notice` seconds later, and the scheduler makes it again
+it ends             and the scheduler is told after another `network_delay`
+==================  =================================================================================================
+
+Source: Airflow's CeleryExecutor, which queues tasks without asking whether a worker is alive; a node is such a worker.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, NamedTuple
+
+from etlkit.clock import SimulatedClock
+from etlkit.errors import ConfigError
+from etlkit.executors.base import Executor
+from etlkit.runtime import Context, Executed, Outcome, Result, TaskRunner, Work
+from etlkit.states import SUCCESS
+
+# --- how long things take ---------------------------------------------------------------------------------------------
+
+Duration = float | Callable[[Work, Random], float]
+"""Seconds; or a Distribution; or your own function of an attempt, such as `work.task.task_id`, and a Random."""
+
+DRAWS: dict[str, Callable[[Random, float, float], float]] = {
+    "exponential": lambda rng, mean, spread: rng.expovariate(1 / mean),
+    "lognormal": lambda rng, mean, spread: rng.lognormvariate(math.log(mean) - spread**2 / 2, spread),
+}
+"""How seconds are drawn, by the name of their distribution."""
+
+
+class Distribution(NamedTuple):
+    """Random seconds with a `mean`; `kind` is a name in `DRAWS`."""
+
+    kind: str
+    mean: float
+    spread: float = 0.0
+
+    def __call__(self, work: Work, rng: Random) -> float:
+        return DRAWS[self.kind](rng, self.mean, self.spread)
+
+
+def exponential(mean: float) -> Distribution:
+    """Mostly shorter than the mean, now and then much longer: what queueing theory likes to count with."""
+    return Distribution("exponential", checked("mean", mean, positive=True))
+
+
+def lognormal(mean: float, spread: float = 0.5) -> Distribution:
+    """Around the mean, with a long tail, as tasks are in life; `spread` is the standard deviation of the logarithm."""
+    return Distribution("lognormal", checked("mean", mean, positive=True), checked("spread", spread))
+
+
+def checked(name: str, value: Any, *, positive: bool = False) -> float:
+    """`value`, if it is a number from 0 on (above 0 if it must be `positive`); ConfigError if it is not.
+
+    >>> checked("mtbf", -1, positive=True)
+    Traceback (most recent call last):
+    etlkit.errors.ConfigError: mtbf must be a number above 0, not -1
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (positive and not value):
+        raise ConfigError(f"{name} must be a number {'above 0' if positive else 'from 0 on'}, not {value!r}")
+    return float(value)
+
+
+def seconds(number: float) -> timedelta:
+    """So many seconds."""
+    return timedelta(seconds=number)
+
+
+# --- nodes ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """`count` nodes of one kind, with so many `slots` each: how many attempts a node makes at once.
+
+    - `startup`: seconds until they take their first attempts.
+    - `mtbf`: the mean time between failures of one node, in seconds; None: it never fails.
+    - `mttr`: the mean time to repair it, in seconds. Both times are exponential.
+    - `notice`: seconds until a failed node is missed, as when heartbeats do not come any more.
+    - `price`: of one node for an hour, which is paid while it starts, idles or is repaired, too.
+    """
+
+    count: int = 1
+    slots: int = 1
+    startup: float = 0.0
+    mtbf: float | None = None
+    mttr: float = 300.0
+    notice: float = 0.0
+    price: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("count", "slots"):
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be a whole number above 0, not {getattr(self, name)!r}")
+        for name in ("startup", "notice", "price"):
+            checked(name, getattr(self, name))
+        for name in ("mttr",) if self.mtbf is None else ("mtbf", "mttr"):
+            checked(name, getattr(self, name), positive=True)
+
+    @property
+    def all_slots(self) -> int:
+        """How many attempts they make at once, all of them together."""
+        return self.count * self.slots
+
+
+class Usage(NamedTuple):
+    """What became of the nodes' time since the start; a slot-second is one slot for one second."""
+
+    nodes: Nodes
+    seconds: float
+    """How long that is."""
+    busy: float
+    """Slot-seconds in which attempts were made, lost ones too."""
+    wasted: float
+    """Slot-seconds of attempts that were lost."""
+    attempts: int
+    """Attempts that began."""
+    lost: int
+    """Attempts that were lost with their nodes."""
+    failures: int
+    """How often a node failed."""
+
+    @property
+    def utilisation(self) -> float:
+        """The share of all slots' time that was busy, from 0 to 1."""
+        return self.busy / (self.nodes.all_slots * self.seconds) if self.seconds else 0.0
+
+    @property
+    def node_hours(self) -> float:
+        """Hours of nodes that are to be paid for."""
+        return self.nodes.count * self.seconds / 3600
+
+    @property
+    def cost(self) -> float:
+        """What they cost, in the currency of `price`."""
+        return self.node_hours * self.nodes.price
+
+
+class Node:
+    """One node, and the attempts that it makes; what is from before its last failure has an older `epoch`."""
+
+    __slots__ = ("attempts", "epoch", "name", "rng")
+
+    def __init__(self, name: str, rng: Random) -> None:
+        self.name, self.rng, self.epoch = name, rng, 0
+        self.attempts: dict[Attempt, None] = {}
+
+
+class Attempt:
+    """One attempt on its way, and the seconds that its parts take; `node` makes it, from `begin` to its end."""
+
+    __slots__ = ("back", "begin", "executed", "node", "service", "startup", "there", "work")
+
+    def __init__(self, work: Work, there: float, startup: float, service: float, back: float) -> None:
+        self.work, self.there, self.startup, self.service, self.back = work, there, startup, service, back
+        self.node: Node | None = None
+        self.begin: datetime
+        self.executed: Executed | None = None
+
+
+class Accounting(TaskRunner):
+    """Makes attempts without running their tasks: each succeeds, and no callback is called."""
+
+    def _attempt(self, work: Work, context: Context) -> Outcome:
+        return Outcome(SUCCESS)
+
+    def _call_back(self, *_: object) -> None:
+        pass
+
+
+# --- the executor -----------------------------------------------------------------------------------------------------
+
+
+class SimulatedExecutor(Executor):
+    """Makes attempts on simulated `nodes` (`Nodes`, or how many there are); needs a SimulatedClock.
+
+    - `service_time`, `task_startup`, `queue_delay`, `network_delay`: each a Duration, in simulated seconds.
+    - `run_callables`: whether tasks really run. They do so the moment their attempt begins, on a clock of their own: if
+      they sleep on it, the attempt takes so much longer. Their result counts when the attempt ends, and is lost with
+      its node; what they have written elsewhere stays. Without, attempts are only accounted for: each succeeds, and
+      leaves no value.
+    - `seed`: the same seed, nodes and DAGs give the same events. How long a task takes follows from the seed and its
+      name alone, so it takes as long on other nodes, and as long again when it was lost.
+    - `poll_interval`: a real scheduler looks every so often at what has ended, and so does this one, at whole multiples
+      of so many simulated seconds from its start. That costs a task half an interval on average. It also makes the
+      simulation fast, as what falls into one interval is handled together. 0 is exact.
+
+    It takes as many attempts as the nodes have slots, whether these are up or not. A task instance's `hostname` is the
+    name of its node.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes | int = 1,
+        *,
+        service_time: Duration = 60.0,
+        task_startup: Duration = 0.0,
+        queue_delay: Duration = 0.0,
+        network_delay: Duration = 0.0,
+        run_callables: bool = True,
+        seed: int = 0,
+        poll_interval: float = 1.0,
+    ) -> None:
+        self.nodes = nodes if isinstance(nodes, Nodes) else Nodes(nodes)
+        self.run_callables, self.seed = run_callables, seed
+        self.poll_interval = seconds(checked("poll_interval", poll_interval))
+        self._durations: dict[str, Duration] = {
+            "network_delay": network_delay,
+            "queue_delay": queue_delay,
+            "task_startup": task_startup,
+            "service_time": service_time,
+        }
+        for name, duration in self._durations.items():
+            if not callable(duration):
+                checked(name, duration)
+        self._seeded = any(map(callable, self._durations.values()))
+        self._rng = Random()
+        self._events: list[tuple[datetime, int, Callable[[datetime, Any], None], Any]] = []
+        self._order = itertools.count()
+        self._queue: deque[Attempt] = deque()
+        self._free: deque[tuple[Node, int]] = deque()
+        self._results: list[Result] = []
+        self._in_flight = self._begun = self._lost = self._failures = 0
+        self._busy = self._wasted = timedelta()
+        self._running: dict[Attempt, None] = {}
+
+    def start(self, runner: TaskRunner) -> None:
+        if not isinstance(runner.clock, SimulatedClock):
+            raise ConfigError("simulated nodes need a simulated clock: Lab(start='2013-01-01', executor=...)")
+        self.clock, self.origin = runner.clock, runner.clock.now()
+        kind = TaskRunner if self.run_callables else Accounting
+        self._runner = kind(runner.store, runner.clock, runner.logs, runner.warehouse)
+        self._runner.find_dag = runner.find_dag
+        width, ready = len(str(self.nodes.count)), self.origin + seconds(self.nodes.startup)
+        for number in range(1, self.nodes.count + 1):
+            name = f"node-{number:0{width}}"
+            self._at(ready, self._comes_up, Node(name, Random(f"{self.seed} {name}")))
+
+    # --- what the scheduler asks ---
+
+    def free_slots(self) -> int:
+        return self.nodes.all_slots - self._in_flight
+
+    @property
+    def in_flight(self) -> int:
+        return self._in_flight
+
+    def submit(self, work: Work) -> None:
+        if self._seeded:
+            self._rng.seed(f"{self.seed} {work.run.dag_id} {work.run.run_id} {work.task.task_id} {work.map_index}")
+        network, queue, startup, service = (self._drawn(name, work) for name in self._durations)
+        attempt = Attempt(work, network + queue, startup, service, self._drawn("network_delay", work))
+        self._in_flight += 1
+        self._at(self.clock.now() + seconds(attempt.there), self._arrives, attempt)
+
+    def poll(self) -> list[Result]:
+        now = self.clock.now()
+        while self._events and self._events[0][0] <= now:
+            moment, _, happens, subject = heapq.heappop(self._events)
+            happens(moment, subject)
+        results, self._results = self._results, []
+        self._in_flight -= len(results)
+        return results
+
+    def wait(self, seconds: float) -> bool:
+        return False  # while the clock stands still, nothing ends
+
+    def next_event(self) -> datetime | None:
+        """When something happens next, as the scheduler will see it; None while it has nothing in flight."""
+        if not self._in_flight:
+            return None
+        moment = self._events[0][0]
+        if self.poll_interval:
+            moment = self.origin - (self.origin - moment) // self.poll_interval * self.poll_interval
+        return moment
+
+    def forget(self) -> None:
+        arriving = [event for event in self._events if event[2] == self._arrives]
+        self._events = [event for event in self._events if event[2] != self._arrives]
+        heapq.heapify(self._events)
+        self._in_flight -= len(arriving) + len(self._queue)
+        self._queue.clear()
+
+    # --- what is to be seen ---
+
+    @property
+    def waiting(self) -> int:
+        """How many attempts wait in the queue for a free slot of a node that is up."""
+        return len(self._queue)
+
+    @property
+    def running(self) -> int:
+        """How many attempts nodes make now."""
+        return len(self._running)
+
+    @property
+    def usage(self) -> Usage:
+        """What became of the nodes' time so far."""
+        now = self.clock.now()
+        busy = sum((now - attempt.begin for attempt in self._running), self._busy)
+        lasted, used, wasted = (each.total_seconds() for each in (now - self.origin, busy, self._wasted))
+        return Usage(self.nodes, lasted, used, wasted, self._begun, self._lost, self._failures)
+
+    # --- what happens, each at its moment ---
+
+    def _at(self, moment: datetime, happens: Callable[[datetime, Any], None], subject: Any) -> None:
+        heapq.heappush(self._events, (moment, next(self._order), happens, subject))
+
+    def _drawn(self, name: str, work: Work) -> float:
+        duration = self._durations[name]
+        return checked(f"{name} of {work.task.task_id}", duration(work, self._rng)) if callable(duration) else duration
+
+    def _comes_up(self, moment: datetime, node: Node) -> None:
+        self._free.extend([(node, node.epoch)] * self.nodes.slots)
+        if self.nodes.mtbf is not None:
+            self._at(moment + seconds(node.rng.expovariate(1 / self.nodes.mtbf)), self._fails, node)
+        self._serve(moment)
+
+    def _fails(self, moment: datetime, node: Node) -> None:
+        node.epoch += 1
+        self._failures += 1
+        self._lost += len(node.attempts)
+        for attempt in node.attempts:
+            self._leave(attempt, moment)
+            self._wasted += moment - attempt.begin
+            self._at(moment + seconds(self.nodes.notice), self._is_told, Result(attempt.work, None, lost=True))
+        node.attempts.clear()
+        self._at(moment + seconds(node.rng.expovariate(1 / self.nodes.mttr)), self._comes_up, node)
+
+    def _arrives(self, moment: datetime, attempt: Attempt) -> None:
+        self._queue.append(attempt)
+        self._serve(moment)
+
+    def _serve(self, moment: datetime) -> None:
+        """Let the attempts begin that come first, as long as there are free slots."""
+        while self._queue and self._free:
+            node, epoch = self._free.popleft()
+            if epoch == node.epoch:
+                self._begin(moment, self._queue.popleft(), node)
+
+    def _begin(self, moment: datetime, attempt: Attempt, node: Node) -> None:
+        attempt.node, attempt.begin = node, moment
+        node.attempts[attempt] = self._running[attempt] = None
+        self._begun += 1
+        runner, runner.hostname = self._runner, node.name
+        clock = runner.clock = SimulatedClock(moment)
+        with runner.store.transaction():
+            held = runner.begin(attempt.work)
+        if held is not None:
+            clock.sleep(attempt.startup)
+            try:
+                attempt.executed = runner.execute(attempt.work)
+            except BaseException:  # such as Ctrl-C, which has ended it
+                self._leave(attempt, moment)
+                self._in_flight -= 1
+                raise
+            clock.sleep(attempt.service)
+        self._at(clock.now(), self._ends, attempt)
+
+    def _leave(self, attempt: Attempt, moment: datetime) -> None:
+        """It is not on a node any more."""
+        del self._running[attempt]
+        self._busy += moment - attempt.begin
+        attempt.node = None
+
+    def _ends(self, moment: datetime, attempt: Attempt) -> None:
+        node = attempt.node
+        if node is None:
+            return  # it was lost before
+        self._leave(attempt, moment)
+        del node.attempts[attempt]
+        self._free.append((node, node.epoch))
+        result = Result(attempt.work, None)
+        if attempt.executed is not None:
+            self._runner.clock = SimulatedClock(moment)
+            result = self._runner.conclude(attempt.executed)
+        self._at(moment + seconds(attempt.back), self._is_told, result)
+        self._serve(moment)
+
+    def _is_told(self, moment: datetime, result: Result) -> None:
+        self._results.append(result)
