@@ -349,6 +349,25 @@ class TaskRunner:
             return Result(work, None)
         return Result(work, state, ti.start_date, now, not_before, since, outcome.skips, error_line, ti.started_runs)
 
+    def end_for(self, work: Work, error: BaseException) -> Result:
+        """Write down that an attempt has failed whose own process cannot do so any more, and call its callbacks.
+
+        If it had ended by itself that counts; if it had not even begun it is lost.
+        """
+        row = self.store.task_instance(work.task_pk)
+        if (ended := result_of(work, row)) is not None:
+            return ended
+        if row.state == QUEUED:
+            return Result(work, None, lost=True)
+        work.token, work.start = self.store.token(work.task_pk), row.start_date
+        ti, outcome = TaskInstance(self, work), Outcome(FAILED, error=error)
+        with self.logs.open(work.log_key):
+            log.error("%s", error)
+            result = self._finish(work, ti, outcome, {})
+            if result.state is not None:
+                self._call_back(work.task, Context(ti), result, outcome)
+        return result
+
     def call_back_lost(self, work: Work) -> None:
         """Call the callbacks of a task that has failed because the process of its attempt died."""
         ti = TaskInstance(self, work)

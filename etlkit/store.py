@@ -713,6 +713,11 @@ class Store:
         sql = f"SELECT {TASK_COLUMNS} FROM task_instance WHERE id = :id {lock}"
         return _task_row(self.run_sql(sql, {"id": task_pk}).fetchone())
 
+    def token(self, task_pk: int) -> str:
+        """What proves that the attempt which holds a task instance holds it; empty if none does."""
+        row = self.run_sql("SELECT token FROM task_instance WHERE id = :id", {"id": task_pk}).fetchone()
+        return row[0] or ""
+
     def attempt(self, task_pk: int) -> tuple[RunRow, TaskRow] | None:
         """A task instance and the run that it belongs to; None if it is not there any more."""
         row = self.run_sql(ATTEMPT, {"id": task_pk}).fetchone()

@@ -294,11 +294,11 @@ class _OnDemand:
             self._connection = None
 
 
-def open_warehouse() -> duckdb.DuckDBPyConnection:
-    """A connection to the DuckDB file of [core] warehouse; its folder ETLKIT_HOME is made on first use."""
+def open_warehouse(path: Path | None = None) -> duckdb.DuckDBPyConnection:
+    """A connection to a DuckDB file; without a path that of [core] warehouse, whose folder is made on first use."""
     from etlkit.warehouse import connect
 
-    path = conf.get("core", "warehouse")
+    path = path or conf.get("core", "warehouse")
     if path.parent == conf.current.home:
         path.parent.mkdir(parents=True, exist_ok=True)
     connection = connect(path)

@@ -28,6 +28,9 @@ class Executor:
     def accept(self, dag: DAG) -> None:
         """Make sure that the tasks of a DAG can be run; DagError, in one line, if they cannot."""
 
+    def refresh(self) -> None:
+        """What lies in no file may have changed: a notebook goes on with another cell."""
+
     def start(self, runner: TaskRunner) -> None:
         """Get ready; `runner` runs attempts in this process, and says with which database, clock and logs."""
 
