@@ -75,6 +75,9 @@ OPTIONS: Mapping[tuple[str, str], Option] = {
     ("core", "max_active_runs_per_dag"): Option(
         "16", positive_number, "how many runs of one DAG may be active at once"
     ),
+    ("core", "killed_task_cleanup_time"): Option(
+        "60", float, "seconds from a task's execution_timeout until its process is killed, if it still runs"
+    ),
     ("core", "default_task_retries"): Option("0", int, "retries of a task that does not say"),
     ("core", "default_task_retry_delay"): Option("300", float, "seconds between a failure and the next try"),
     ("core", "max_map_length"): Option(
