@@ -120,6 +120,13 @@ def check_known(what: str, value: str, known: Iterable[str]) -> str:
     return str(value)
 
 
+def check_queue(what: str, value: str) -> str:
+    """`value` as the name of one queue; a comma would be read as several."""
+    if not isinstance(value, str) or not value.strip() or "," in value:
+        raise DagError(f"{what} must be the name of one queue, not {value!r}")
+    return value
+
+
 def check_params(what: str, value: Mapping[str, Any] | None) -> ParamsDict:
     """`value` as params by name; DagError unless it is a dict of names and what JSON can hold."""
     if not isinstance(value, (Mapping, type(None))):
@@ -191,6 +198,7 @@ class TaskArguments:
     priority_weight: int = 1
     weight_rule: str = "downstream"
     queue: str = "default"
+    """Which Celery workers may take it: those that were started with this name among their `--queues`."""
     max_active_tis_per_dag: int | None = None
     max_active_tis_per_dagrun: int | None = None
     """How many instances of a mapped task may be active at once in one run."""
@@ -237,6 +245,7 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "pool_slots": partial(check_at_least, least=1),
     "priority_weight": check_whole,
     "weight_rule": partial(check_known, known=WEIGHT_RULES),
+    "queue": check_queue,
     "max_active_tis_per_dag": partial(check_at_least, least=1),
     "max_active_tis_per_dagrun": partial(check_at_least, least=1),
     "on_execute_callback": as_callbacks,

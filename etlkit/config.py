@@ -44,7 +44,7 @@ def positive_seconds(text: str) -> float:
     return float(text)
 
 
-EXECUTORS = ("SequentialExecutor",)
+EXECUTORS = ("SequentialExecutor", "CeleryExecutor")
 
 
 def executor(text: str) -> str:
@@ -90,9 +90,22 @@ OPTIONS: Mapping[tuple[str, str], Option] = {
     ("core", "sensitive_var_conn_names"): Option("", str, "more parts of names whose values are hidden, by commas"),
     ("core", "xcom_max_bytes"): Option("49344", positive_number, "the largest XCom value, in bytes of JSON"),
     ("api", "base_url"): Option("", str, "where people reach the web server; links in messages begin with it"),
+    ("celery", "broker_url"): Option(
+        "redis://localhost:6379/0", str, "where the scheduler leaves tasks for Celery workers: a Redis, or a RabbitMQ"
+    ),
+    ("celery", "result_backend"): Option(
+        "", str, "where Celery keeps results for others to read; etlkit needs none, the metadata database has them"
+    ),
+    ("celery", "worker_concurrency"): Option("16", positive_number, "how many tasks one Celery worker runs at once"),
+    ("celery_broker_transport_options", "visibility_timeout"): Option(
+        "86400", positive_number, "seconds after which Redis hands out again what a worker took and never confirmed"
+    ),
     ("dag_processor", "refresh_interval"): Option("1.0", float, "seconds between two looks at the DAG folder"),
     ("database", "sql_alchemy_conn"): Option("sqlite:///{home}/etlkit.db", str, "the metadata database"),
     ("logging", "base_log_folder"): Option("{home}/logs", Path, "where each try writes its log file"),
+    ("operators", "default_queue"): Option(
+        "default", str, "the queue of a task that does not say, and of a Celery worker that is not told which"
+    ),
     ("scheduler", "catchup_by_default"): Option("False", boolean, "catchup of a DAG that does not say"),
     ("scheduler", "create_cron_data_intervals"): Option(
         "True", boolean, "a bare cron string makes data intervals (False: Airflow 3's default)"
@@ -101,6 +114,12 @@ OPTIONS: Mapping[tuple[str, str], Option] = {
         "True", boolean, "a bare timedelta makes data intervals (False: Airflow 3's default)"
     ),
     ("scheduler", "scheduler_idle_sleep_time"): Option("1.0", float, "seconds between two looks when nothing is due"),
+    ("scheduler", "scheduler_heartbeat_sec"): Option(
+        "1.0", float, "seconds between two signs of life of a scheduler that shares its database"
+    ),
+    ("scheduler", "scheduler_health_check_threshold"): Option(
+        "10.0", float, "seconds without a sign of life until others take over the DAGs of a scheduler"
+    ),
     ("scheduler", "max_lost_attempts"): Option(
         "3", int, "how often a try that died with its process is made again without using up a retry"
     ),

@@ -412,6 +412,7 @@ def task_settings() -> dict[str, Any]:
     told = {
         "retries": conf.get("core", "default_task_retries"),
         "retry_delay": timedelta(seconds=conf.get("core", "default_task_retry_delay")),
+        "queue": conf.get("operators", "default_queue"),
     }
     return {name: value for name, value in told.items() if value != getattr(TaskArguments, name)}
 
