@@ -324,7 +324,8 @@ class TaskRunner:
         if since is not None and not_before is not None and not_before <= now:
             not_before = now + SHORTEST_WAIT
         ti.state, ti.end_date = state, now
-        with self.store.transaction():
+        more = values or ti.at_end or ti.rendered_map_index is not None or state == UP_FOR_RETRY
+        with self.store.transaction() if more else ONE_STATEMENT:
             held = self.store.finish_attempt(
                 work.task_pk,
                 try_number=work.try_number,
@@ -486,6 +487,9 @@ def time_out(task: BaseOperator) -> AirflowTaskTimeout:
     """What ends a task that ran too long."""
     return AirflowTaskTimeout(f"{task.task_id} ran longer than its execution_timeout of {task.execution_timeout}")
 
+
+ONE_STATEMENT: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+"""Around one statement, which is a transaction of its own."""
 
 NO_LIMIT: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 

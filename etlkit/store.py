@@ -21,6 +21,7 @@ import contextlib
 import itertools
 import json
 import os
+import select
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -41,6 +42,9 @@ from etlkit.states import (
     check_transition,
 )
 from etlkit.timetables import DataInterval
+
+ENDED = "etlkit_ended"
+"""The channel of PostgreSQL on which workers say which task instances' attempts have ended."""
 
 LOST = "its process died, or was killed"
 """The error of an attempt that never said how it ended."""
@@ -149,6 +153,15 @@ START_ATTEMPT = {kind: _start_attempt_sql(*kind) for kind in itertools.product((
 SET_STATE = {kind: _set_state_sql(*kind) for kind in itertools.product((True, False), repeat=3)}
 """The UPDATE for a change (to queued, to a final state, from no state)."""
 
+FINISH_ATTEMPT = """
+    UPDATE task_instance
+    SET state = :state, end_date = :now, not_before = :not_before, rescheduled_since = :rescheduled_since,
+        skips = :skips, error = :error, token = NULL
+    WHERE id = :id AND state = 'running' AND try_number = :try_number AND token = :token"""
+
+FINISH_AND_TELL = f"WITH ended AS ({FINISH_ATTEMPT} RETURNING id) SELECT pg_notify('{ENDED}', id::text) FROM ended"
+"""The same, and PostgreSQL passes it on when it is committed."""
+
 RUN_FILTERS = {
     "dag_id": "dag_id = :dag_id",
     "backfill_id": "backfill_id = :backfill_id",
@@ -192,6 +205,11 @@ class Store:
         self._last_text = ""
         self._seen: tuple[int, int] = (0, 0)
         self._announced = 0
+        self._channels = {"etlkit"}
+        self.ended: set[int] = set()
+        """The task instances whose attempts have ended in workers, as far as this was told: see `hear_of_ends`."""
+        self.tells_ends = False
+        """Whether the end of an attempt is told to whoever hears of ends: a worker on PostgreSQL does."""
         self._data_version, self._revision = -1, 0
         assert self.dialect.dbapi is not None
         self._errors = (self.dialect.dbapi.Error, sa.exc.DBAPIError)
@@ -349,13 +367,41 @@ class Store:
         elif self._announced:
             self.run_sql("SELECT 1")  # what the server has to say comes before the end of its answer
         else:
-            self.run_sql("LISTEN etlkit")
+            for channel in sorted(self._channels):
+                self.run_sql(f"LISTEN {channel}")
             self.cursor.connection.add_notify_handler(self._hear)
             self._announced = 1
         return self._announced
 
     def _hear(self, notice: Any) -> None:
-        self._announced += notice.pid != self.cursor.connection.info.backend_pid
+        if notice.channel == ENDED:
+            self.ended.add(int(notice.payload))
+        else:
+            self._announced += notice.pid != self.cursor.connection.info.backend_pid
+
+    def hear_of_ends(self) -> None:
+        """From now on collect in `ended` the ids of task instances whose attempts workers end; PostgreSQL alone says.
+
+        Some may be missed, such as those that end while the connection is lost: look at the rows too, now and then.
+        """
+        self._notices()
+        self._channels.add(ENDED)
+        self.run_sql(f"LISTEN {ENDED}")
+
+    def wait_for_news(self, seconds: float) -> None:
+        """Block until another process announces a change, or an end that this hears of; at most so many wall seconds.
+
+        PostgreSQL alone can wake one up; with SQLite this returns at once.
+        """
+        if self.is_sqlite:
+            return
+        if not self._announced:
+            self._notices()
+        try:
+            select.select([self.cursor.connection], [], [], max(seconds, 0.0))
+        except self._errors as error:  # it is closed
+            raise explained(error, self.name) from error
+        self._notices()
 
     # --- DAGs and pools ---
 
@@ -813,13 +859,7 @@ class Store:
             "skips": json.dumps(list(skips)) if skips else None,
             "error": error,
         }
-        changed = self._execute(
-            """UPDATE task_instance
-               SET state = :state, end_date = :now, not_before = :not_before, rescheduled_since = :rescheduled_since,
-                   skips = :skips, error = :error, token = NULL
-               WHERE id = :id AND state = 'running' AND try_number = :try_number AND token = :token""",
-            values,
-        ).rowcount
+        changed = self._execute(FINISH_AND_TELL if self.tells_ends else FINISH_ATTEMPT, values).rowcount
         if changed and state == UP_FOR_RETRY:
             self._archive("id = :id", {"id": task_pk}, FAILED)
         return bool(changed)

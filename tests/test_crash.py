@@ -17,7 +17,7 @@ from tests import crashing
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kill -9 and fork are POSIX's")
 
 SCRIPT = Path(crashing.__file__)
-STATEMENTS = 390
+STATEMENTS = 370
 """About how many statements a life executes that is not killed."""
 
 
