@@ -26,6 +26,7 @@ _HOME = {
     "states": "TaskInstanceState DagRunState DagRunType",
     "clock": "Clock SystemClock SimulatedClock",
     "lab": "Lab",
+    "executors.local": "LocalExecutor",
     "dag_files": "load_dag_file",
     "dag_folder": "DagFolder",
     "variables": "Variable",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from etlkit.dag_files import load_dag_file
     from etlkit.dag_folder import DagFolder
     from etlkit.errors import AirflowException, AirflowFailException, AirflowSkipException, EtlkitError
+    from etlkit.executors.local import LocalExecutor
     from etlkit.lab import Lab
     from etlkit.params import Param, ParamsDict
     from etlkit.rules import TriggerRule

@@ -26,9 +26,9 @@ clock (`start`, `run_until`), and the DAG's time zone where it is about the date
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -100,6 +100,24 @@ def instant(value: When, what: str = "date", zone: tzinfo = UTC) -> datetime:
     return as_utc(value, what)
 
 
+def _in_files(
+    executor: Executor, database: str, logs: str | Path | None, warehouse: Any
+) -> tuple[str, str | Path | None, Any]:
+    """Database, logs and warehouse as the processes of an executor can share them: files of its folder, not memory."""
+    folder = executor.folder
+    if folder is None:
+        return database, logs, warehouse
+    if not isinstance(warehouse, str | Path | None):
+        raise EtlkitError("other processes cannot use a DuckDB connection: give the path of a file, or no warehouse")
+    named = warehouse is not None and str(warehouse) != ":memory:"
+    executor.warehouse = Path(warehouse or "").absolute() if named else folder / "warehouse.duckdb"
+    return (
+        f"sqlite:///{folder / 'etl.db'}" if database == "sqlite://" else database,
+        folder / "logs" if logs is None else logs,
+        executor.warehouse,
+    )
+
+
 class Lab:
     """A clock, a metadata database, a scheduler with its executor, and a warehouse, ready to run DAGs.
 
@@ -107,9 +125,13 @@ class Lab:
     - `database`: where runs are remembered: "sqlite://" is memory, "sqlite:///etl.db" a file.
     - `warehouse`: a path for DuckDB's file, a DuckDB connection, or None for one in memory.
     - `logs`: a folder for the tasks' logs, or None to keep them in memory.
-    - `parallelism`: how many task instances may be active at once ([core] parallelism if None); `executor` runs them.
+    - `executor`: what runs the tasks: one after the other if None, or several at once: `LocalExecutor(4)`.
+    - `parallelism`: how many task instances may be active at once ([core] parallelism if None).
 
-    On a database file, one process at a time schedules; attempts of one that was killed are made again.
+    On a database file, one process at a time schedules; attempts of one that was killed are made again. For tasks in
+    processes of their own nothing can be in memory: database, logs and warehouse are then files of a private folder,
+    which goes when the lab is closed, or where you say. The lab lets go of the warehouse while tasks run, as only one
+    process at a time can have it open.
     """
 
     def __init__(
@@ -127,6 +149,8 @@ class Lab:
         if (clock is None) == (start is None):
             raise EtlkitError("a Lab needs a start or a clock: Lab(start='2013-01-01'), or Lab(clock=SystemClock())")
         self.clock = clock or SimulatedClock(instant(start, "start"))  # type: ignore[arg-type]
+        self.executor = executor or SequentialExecutor()
+        database, logs, warehouse = _in_files(self.executor, database, logs, warehouse)
         self.store = Store(database)
         self.logs = LogStore(Path(logs) if logs is not None else None)
         self._warehouse_path = warehouse if isinstance(warehouse, str | Path) else ":memory:"
@@ -140,7 +164,7 @@ class Lab:
         self.scheduler = Scheduler(
             self.store,
             self.clock,
-            executor or SequentialExecutor(),
+            self.executor,
             runner=TaskRunner(self.store, self.clock, self.logs, lambda: self.warehouse),
             listeners=[self._trace, *listeners],
             parallelism=parallelism,
@@ -154,12 +178,17 @@ class Lab:
         try:
             self._record_decisions()
         finally:
-            self.scheduler.executor.stop()
-            for sink in self._sinks:
-                sink.close()
-            self.store.close()
-            if self._warehouse is not None and self._opened_warehouse:
-                self._warehouse.close()
+            with contextlib.ExitStack() as last:  # what fails keeps nothing else open
+                last.callback(self._close_warehouse)
+                last.callback(self.store.close)
+                for sink in self._sinks:
+                    last.callback(sink.close)
+                self.executor.stop()
+
+    def _close_warehouse(self) -> None:
+        if self._warehouse is not None and self._opened_warehouse:
+            self._warehouse.close()
+            self._warehouse = None
 
     def __enter__(self) -> Self:
         return self
@@ -299,15 +328,18 @@ class Lab:
         """Let time pass: `advance(days=1)`, `advance(hours=6, minutes=30)` or `advance(timedelta(days=1))`."""
         return self.run_until(self.now + (timedelta(**amount) if by is None else by))
 
-    @contextmanager
+    @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Be the only one who schedules on this database; what a killed process left half done is made again."""
         with scheduling(self.store, "a Lab"):
-            if not self.store.in_memory:
+            if not self.store.in_memory and not self.executor.in_flight:
                 self.scheduler.recover()
+            if self.executor.folder is not None:
+                self._close_warehouse()
+            self.executor.refresh()
             yield
 
-    @contextmanager
+    @contextlib.contextmanager
     def _at_once(self) -> Iterator[None]:
         """What the block asks for happens at its end, with all that follows from it at this instant."""
         with self._alone():
@@ -529,8 +561,8 @@ class Lab:
         from etlkit.viz.history import gantt_of_run
 
         self._record_decisions()
-        of_dag, executor = self._dag(dag), self.scheduler.executor
-        slots = min(self.scheduler.parallelism, executor.free_slots() + executor.in_flight)
+        of_dag = self._dag(dag)
+        slots = min(self.scheduler.parallelism, self.executor.free_slots() + self.executor.in_flight)
         return gantt_of_run(self.store, of_dag, self._run_to_draw(of_dag, run), now=self.now, slots=slots)
 
     def timeline(self, dag: DAG | str | None = None, last: int = 14, coming: int = 1) -> Picture:
@@ -626,4 +658,5 @@ class Lab:
 
     @property
     def _caption(self) -> str:
-        return f"Lab at {clock_text(self.now)} UTC"
+        about = self.executor.summary
+        return f"Lab at {clock_text(self.now)} UTC" + (f"; {about}" if about else "")

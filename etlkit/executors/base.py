@@ -25,11 +25,19 @@ class Executor:
     folder: Path | None = None
     """A private folder, if attempts are made by other processes of this machine: for what they share with this one."""
 
+    warehouse: Path | None = None
+    """The DuckDB file that these processes open for tasks; None: that of [core] warehouse."""
+
     def accept(self, dag: DAG) -> None:
         """Make sure that the tasks of a DAG can be run; DagError, in one line, if they cannot."""
 
     def refresh(self) -> None:
         """What lies in no file may have changed: a notebook goes on with another cell."""
+
+    @property
+    def summary(self) -> str:
+        """Where tasks run, in a few words; empty if that is this process."""
+        return ""
 
     def start(self, runner: TaskRunner) -> None:
         """Get ready; `runner` runs attempts in this process, and says with which database, clock and logs."""

@@ -80,8 +80,6 @@ class LocalExecutor(Executor):
         if self.slots < 1:
             raise ConfigError(f"LocalExecutor({slots}): it needs at least one slot")
         self.folder = Path(tempfile.mkdtemp(prefix="etlkit-local-"))
-        self.warehouse: Path | None = None
-        """The DuckDB file that tasks find in their context; None: that of [core] warehouse."""
         self._copies = Copies(self.folder)
         self._idle: list[_Slot] = []
         self._busy: dict[int, _Slot] = {}
@@ -96,6 +94,11 @@ class LocalExecutor(Executor):
         processes = sum(slot.has_process for slot in self._slots())
         plural = "process" if processes == 1 else "processes"
         return f"<LocalExecutor: {len(self._busy)} of {self.slots} slots busy, {processes} {plural}>"
+
+    @property
+    def summary(self) -> str:
+        where = f"tasks run in up to {self.slots} other process{'es' if self.slots > 1 else ''}"
+        return f"{where}; copied there: {', '.join(self._copies.dag_ids)}" if self._copies.dag_ids else where
 
     def _slots(self) -> list[_Slot]:
         return [*self._idle, *self._busy.values()]

@@ -31,6 +31,11 @@ class Copies:
         self._dags: dict[str, DAG] = {}
         self._files: dict[str, Path] = {}
 
+    @property
+    def dag_ids(self) -> list[str]:
+        """Which DAGs these are."""
+        return list(self._dags)
+
     def add(self, dag: DAG) -> None:
         """Copy a DAG, in the place of an earlier one of its id; DagError, in one line, if it cannot travel."""
         self._files[dag.dag_id] = self._written(copied(dag))
