@@ -120,6 +120,12 @@ OPTIONS: Mapping[tuple[str, str], Option] = {
     ("scheduler", "scheduler_health_check_threshold"): Option(
         "10.0", float, "seconds without a sign of life until others take over the DAGs of a scheduler"
     ),
+    ("scheduler", "scheduler_heartbeat_sec"): Option(
+        "1.0", float, "seconds between two signs of life of a scheduler that shares its database"
+    ),
+    ("scheduler", "scheduler_health_check_threshold"): Option(
+        "10.0", float, "seconds without a sign of life until others take over the DAGs of a scheduler"
+    ),
     ("scheduler", "max_lost_attempts"): Option(
         "3", int, "how often a try that died with its process is made again without using up a retry"
     ),

@@ -32,6 +32,9 @@ from etlkit.errors import MetadataError
 BUSY_SECONDS = 30
 """How long a writer waits for another one before it gives up, unless the URL says so: `sqlite:///etl.db?timeout=5`."""
 
+STOPPED_SECONDS = 15
+"""How long a PostgreSQL server lets a transaction stand still: who was stopped in one would hold up all others."""
+
 CONNECT_SECONDS = 10
 """How long a PostgreSQL server may take to answer, unless the URL says so: `postgresql://…/etl?connect_timeout=30`."""
 
@@ -132,7 +135,10 @@ def _postgres_engine(url: sa.URL) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:
         connection.autocommit = True
-        connection.execute(f"SET TIME ZONE 'UTC'; SET lock_timeout = '{BUSY_SECONDS}s'")
+        connection.execute(
+            f"SET TIME ZONE 'UTC'; SET lock_timeout = '{BUSY_SECONDS}s';"
+            f"SET idle_in_transaction_session_timeout = '{STOPPED_SECONDS}s'"
+        )
 
     return engine
 

@@ -27,6 +27,7 @@ from datetime import datetime, timedelta
 
 from etlkit.active_runs import ActiveRun, RunQueue, ScheduledDag
 from etlkit.asset_events import give_events, queued, register_assets, take
+from etlkit.claims import Claims
 from etlkit.clock import Clock
 from etlkit.config import conf
 from etlkit.dag import DAG, BaseOperator
@@ -65,7 +66,8 @@ class Scheduler:
     """Runs DAGs on a Clock, through an Executor, remembering everything in a Store.
 
     `parallelism` bounds the task instances that are queued or running over all DAGs ([core] parallelism). Listeners are
-    told of every change once it is committed.
+    told of every change once it is committed. `claims` say which DAGs are its own, where several schedulers share a
+    database.
     """
 
     # What is kept in memory: all of it follows from the database.
@@ -83,6 +85,7 @@ class Scheduler:
     _events: list[TaskEvent | RunEvent]
     _finished: list[tuple[ActiveRun, str, str]]
     _found: list[Work]
+    _own: dict[str, ScheduledDag]
 
     def __init__(
         self,
@@ -93,8 +96,10 @@ class Scheduler:
         runner: TaskRunner | None = None,
         listeners: Iterable[Listener] = (),
         parallelism: int | None = None,
+        claims: Claims | None = None,
     ) -> None:
         self.store, self.clock, self.executor = store, clock, executor
+        self.claims = claims or Claims()
         self.runner = runner or TaskRunner(store, clock)
         self.listeners = Listeners(listeners)
         self.runner.find_dag = self.runner.find_dag or (lambda dag_id: self.entry(dag_id).dag)
@@ -208,6 +213,7 @@ class Scheduler:
     def tick(self) -> bool:
         """One pass at the clock's present instant; True if anything changed, so that another pass may change more."""
         now = self.clock.now()
+        self._renew_claims(now)
         has_work = not self._stale and self._has_work(now)
         looks_itself = has_work and self.store.exclusive  # in its transaction, where what it sees holds
         if not looks_itself and (self.store.changed_elsewhere() or self._stale):
@@ -231,6 +237,12 @@ class Scheduler:
             self.listeners.on_tick(now)
         return self._changes != changes
 
+    def _renew_claims(self, now: datetime) -> None:
+        """Show the other schedulers, if there are any, that this one is alive, and see which DAGs are its own."""
+        if self.claims.is_due(now):
+            self._slots.used_by_others = {}  # the next pass asks anew
+            self._stale |= self.claims.renew(now, self.dags, {run.row.dag_id for run in self._active.values()})
+
     def _has_work(self, now: datetime) -> bool:
         """Whether a pass would do anything; asked often, so it only looks at the heads of the queues."""
         return bool(
@@ -248,6 +260,7 @@ class Scheduler:
             with self.store.transaction():
                 if self.store.exclusive and self.store.changed_elsewhere():  # before this had its turn to write
                     raise Conflict("somebody else changed the database")
+                self.claims.check()
                 self._create_due_runs(now)
                 if self._assets_changed:
                     self._create_asset_runs(now)
@@ -300,7 +313,7 @@ class Scheduler:
 
     def _create_due_runs(self, now: datetime) -> None:
         while self._due and self._due[0][0] <= now:
-            entry = self.dags[heapq.heappop(self._due)[1]]
+            entry = self._own[heapq.heappop(self._due)[1]]
             if self._runs_of(entry).active >= entry.dag.max_active_runs:
                 self._waiting_for_room.add(entry.dag.dag_id)
                 continue
@@ -329,7 +342,7 @@ class Scheduler:
         """A run for each DAG that has new events of the assets it waits for."""
         self._assets_changed = False
         for dag_id, updated in queued(self.store).items():
-            entry = self.dags.get(dag_id)
+            entry = self._own.get(dag_id)
             if entry is None or entry.paused or not entry.is_started_by(updated):
                 continue
             if self._runs_of(entry).active >= entry.dag.max_active_runs:
@@ -399,7 +412,7 @@ class Scheduler:
 
     def _activate(self, row: RunRow, now: datetime) -> None:
         """Begin to look after the tasks of a running run."""
-        entry = self.dags[row.dag_id]
+        entry = self._own[row.dag_id]
         run = ActiveRun(row, entry, self._reconciled(entry, row, now))
         self._active[row.id] = entry.runs[row.id] = run
         self._queue_for(row).running += 1
@@ -596,6 +609,8 @@ class Scheduler:
     def _enqueue(self, now: datetime) -> list[Work]:
         """Give the free slots to the ready tasks that come first."""
         works = []
+        if self.claims.shared and self._slots.any_free():
+            self._slots.used_by_others = self.claims.slots_of_others(held=True)
         for run, position in self._slots.take(self.executor.free_slots()):
             self._note(run, position, SCHEDULED, QUEUED, now)
             run.frontier.states[position] = QUEUED
@@ -686,12 +701,16 @@ class Scheduler:
     def _after_loss(self, work: Work) -> Result:
         """What becomes of an attempt whose process died: it is made again, or has failed, or had ended before."""
         now = self.clock.now()
-        with self.store.transaction():
-            task = self.store.task_instance(work.task_pk, held=True)
-            ended = result_of(work, task)
-            if ended is not None:
-                return ended
-            state = self._make_again(task, now)
+        try:
+            with self.store.transaction():
+                self.claims.check()
+                task = self.store.task_instance(work.task_pk, held=True)
+                ended = result_of(work, task)
+                if ended is not None:
+                    return ended
+                state = self._make_again(task, now)
+        except Conflict:
+            return Result(work, None)  # others see to it
         start = task.start_date if task.state == RUNNING else None
         if state == FAILED:
             work.start = start
@@ -751,6 +770,7 @@ class Scheduler:
         self._events = []
         self._finished = []
         self._found = []
+        self._own = {}
         self._slots = Slots({}, self.parallelism)
 
     def _reload(self, now: datetime) -> None:
@@ -767,13 +787,13 @@ class Scheduler:
             self.store.changed_elsewhere()  # what was changed while this waited for its turn is read now
             self._read_settings()
             for run in self.store.open_runs():
-                if run.dag_id not in self.dags:
+                if run.dag_id not in self._own:
                     continue
                 if run.state == "queued":
                     self._queue_run(run)
                 else:
                     self._activate(run, now)
-        for entry in self.dags.values():
+        for entry in self._own.values():
             self._expect_next_run(entry, now)
             self._assets_changed |= entry.dag.timetable.asset_condition is not None
         if self._given_up:
@@ -783,8 +803,9 @@ class Scheduler:
     def _read_settings(self) -> None:
         """Read what people set, and where each DAG's schedule stands."""
         self._slots = Slots(self.store.pools(), self.parallelism)
+        self._own = {dag_id: entry for dag_id, entry in self.dags.items() if self.claims.owns(dag_id)}
         paused = self.store.paused()
-        for dag_id, entry in self.dags.items():
+        for dag_id, entry in self._own.items():
             entry.forget()
             entry.paused = paused.get(dag_id, False)
             last = self.store.last_scheduled_run(dag_id)

@@ -37,6 +37,8 @@ class Slots:
     def __init__(self, pools: Mapping[str, int], parallelism: int) -> None:
         self.pools, self.parallelism = pools, parallelism
         self.used: dict[str, int] = defaultdict(int)
+        self.used_by_others: Mapping[str, int] = {}
+        """What tasks of other schedulers on the same database have."""
         self.active = 0
         self._lines: dict[tuple[str, int], list[Place]] = defaultdict(list)
         self._aside: dict[Hashable, dict[tuple[str, int], list[Place]]] = {}
@@ -55,7 +57,7 @@ class Slots:
 
     def free(self, pool: str) -> int:
         """The free slots of a pool; none if there is no such pool."""
-        return self.pools.get(pool, 0) - self.used[pool]
+        return self.pools.get(pool, 0) - self.used[pool] - self.used_by_others.get(pool, 0)
 
     def take(self, most: int) -> Iterator[tuple[ActiveRun, int]]:
         """Give slots to those who come first, at most `most` of them."""

@@ -118,6 +118,8 @@ def clean(
         last = runs[-1]["id"]
     with store.transaction():
         removed["asset_event"] += _remove(store, "asset_event", OLD_EVENTS, [values], dry_run)
+        if not dag_id:
+            removed["job"] += _remove(store, "job", "end_date < :before", [values], dry_run)
     return removed
 
 

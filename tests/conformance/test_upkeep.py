@@ -8,6 +8,7 @@ from etlkit import upkeep
 from etlkit.backfill import create_backfill, pause_backfill, plan_backfill
 from etlkit.cli.database import empty
 from etlkit.logs import LogKey, LogStore
+from etlkit.models import SCHEMA_VERSION
 from etlkit.runtime import TaskRunner
 from etlkit.scheduler_lock import scheduling
 from etlkit.tables import record_decisions
@@ -62,7 +63,7 @@ def test_old_runs_go_with_everything_of_theirs(world, logs):
     assert (days(world, "d"), days(world, "e")) == ([3, 4, 5], [3, 4, 5])
     assert removed.pop("decision") == before["decision"] * 2 / 5
     assert removed == {
-        "dag_run": 4, "task_instance": 8, "task_instance_history": 4, "xcom": 4, "logs": 8, "backfill": 0,
+        "dag_run": 4, "task_instance": 8, "task_instance_history": 4, "xcom": 4, "logs": 8, "backfill": 0, "job": 0,
         "asset_event": 0, "dagrun_asset_event": 0,
     }  # fmt: skip
     after = rows(world.store)
@@ -137,7 +138,7 @@ def test_a_scheduler_in_the_middle_of_its_work_is_not_disturbed(world):
 
 def test_health(world):
     found = health(world.store)
-    assert found[:5] == (world.store.name, "0001", "ok", 2, 10)
+    assert found[:5] == (world.store.name, SCHEMA_VERSION, "ok", 2, 10)
     assert found.scheduler is None
     assert json.loads(json.dumps(found._asdict()))["runs"] == 10
 
@@ -151,7 +152,7 @@ def test_health_names_who_schedules(open_store, shared_url):
 def test_an_emptied_database_is_as_a_new_one(world):
     empty(world.store)
     assert set(rows(world.store).values()) == {0}
-    assert (world.store.pools(), health(world.store).version) == ({"default_pool": 128}, "0001")
+    assert (world.store.pools(), health(world.store).version) == ({"default_pool": 128}, SCHEMA_VERSION)
 
 
 def test_rows_that_refer_to_nothing_are_found(open_store, tmp_path):

@@ -1,0 +1,183 @@
+"""Which DAGs a scheduler looks after, where several share a metadata database.
+
+Each of them has a row in `job`, and renews its heartbeat there. A DAG is looked after by one scheduler at a time, the
+one that `dag.scheduler_job_id` names, so all that is counted within a DAG (its next run, `max_active_runs`, what waits
+for the past) is counted by one. Free DAGs are taken with `FOR UPDATE SKIP LOCKED`: two who come at the same moment take
+different ones, and neither waits.
+
+A scheduler whose heartbeat is older than [scheduler] scheduler_health_check_threshold is taken for dead, and the others
+take its DAGs. It may only have been stopped for a while: so the transaction of each pass asks first whether the
+scheduler still counts as alive, and holds that answer until it commits (`check`). One that does not has changed
+nothing, and begins anew with a row of its own.
+
+Airflow lets each scheduler look at all DAGs, and locks their runs for one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from etlkit.config import conf
+from etlkit.database import Conflict
+from etlkit.store import Store, this_process
+
+
+class Claims:
+    """What a scheduler that has a database to itself claims: every DAG, without asking."""
+
+    shared = False
+    """Whether there may be other schedulers."""
+
+    def owns(self, dag_id: str) -> bool:
+        """Whether the DAG is this scheduler's to look after."""
+        return True
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it is time to renew the claims."""
+        return False
+
+    def renew(self, now: datetime, known: Collection[str], busy: Collection[str]) -> bool:
+        """Show that this scheduler is alive; whether other DAGs are its own now than before.
+
+        `known` are the ids of the DAGs that it could look after, `busy` those of which it has runs under way.
+        """
+        return False
+
+    def check(self) -> None:
+        """Conflict, inside the transaction of a pass, if this scheduler was taken for dead."""
+
+    def slots_of_others(self, *, held: bool) -> dict[str, int]:
+        """The slots of each pool that other schedulers' tasks have; `held` lets nobody take more meanwhile."""
+        return {}
+
+    def release(self, now: datetime) -> None:
+        """Let the others have its DAGs at once."""
+
+
+class SharedClaims(Claims):
+    """A share of the DAGs on a PostgreSQL, for as long as the heartbeat goes on."""
+
+    shared = True
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.job_id: int | None = None
+        self.mine: set[str] = set()
+        self._next_renewal: datetime | None = None
+        self._left_over: set[str] = set()
+
+    def owns(self, dag_id: str) -> bool:
+        return dag_id in self.mine
+
+    def is_due(self, now: datetime) -> bool:
+        return self._next_renewal is None or now >= self._next_renewal
+
+    def renew(self, now: datetime, known: Collection[str], busy: Collection[str]) -> bool:
+        self._next_renewal = now + timedelta(seconds=conf.get("scheduler", "scheduler_heartbeat_sec"))
+        before, job_id = self.mine, self.job_id
+        with self.store.transaction():
+            self._show_life(now)
+            self._bury_the_dead(now)
+            mine, left_over = self._fair_share(known, busy)
+        self.mine, self._left_over = mine, left_over
+        return mine != before or job_id != self.job_id
+
+    def _show_life(self, now: datetime) -> None:
+        alive = self.store.run_sql(
+            "UPDATE job SET latest_heartbeat = :now WHERE id = :id AND state = 'running'",
+            {"now": now, "id": self.job_id},
+        )
+        if not alive.rowcount:
+            hostname, pid = this_process()
+            (self.job_id,) = self.store.run_sql(
+                """INSERT INTO job (job_type, state, hostname, pid, start_date, latest_heartbeat)
+                   VALUES ('SchedulerJob', 'running', :hostname, :pid, :now, :now) RETURNING id""",
+                {"hostname": hostname, "pid": pid, "now": now},
+            ).fetchone()
+
+    def _bury_the_dead(self, now: datetime) -> None:
+        """Who is in the middle of a pass is alive: his row is locked, and passed over."""
+        threshold = timedelta(seconds=conf.get("scheduler", "scheduler_health_check_threshold"))
+        self.store.run_sql(
+            """UPDATE job SET state = 'failed', end_date = :now WHERE id IN
+               (SELECT id FROM job WHERE state = 'running' AND latest_heartbeat < :oldest FOR UPDATE SKIP LOCKED)""",
+            {"now": now, "oldest": now - threshold},
+        )
+
+    def _fair_share(self, known: Collection[str], busy: Collection[str]) -> tuple[set[str], set[str]]:
+        """Take free DAGs, or give some up that rest, until this scheduler has its share; which it has, what is free.
+
+        What nobody took since the last time, because only this scheduler knows it, is taken too.
+        """
+        (alive,) = self.store.run_sql("SELECT COUNT(*) FROM job WHERE state = 'running'").fetchone()
+        share = -(-len(known) // alive)
+        mine = self._claimed()
+        surplus = sorted(mine - set(busy))[: max(0, len(mine) - share)]
+        if given_up := sorted((mine - set(known)) | set(surplus)):
+            self.store.run_sql(
+                "UPDATE dag SET scheduler_job_id = NULL WHERE dag_id = ANY(:dag_ids)", {"dag_ids": given_up}
+            )
+        mine -= set(given_up)
+        free = self._free(sorted(set(known) - mine - set(given_up)))
+        wanted = [dag_id for dag_id in free if dag_id in self._left_over]
+        wanted += [dag_id for dag_id in free if dag_id not in self._left_over][: max(0, share - len(mine))]
+        taken = self._take(wanted)
+        return mine | taken, set(free) - taken
+
+    def _claimed(self) -> set[str]:
+        rows = self.store.run_sql("SELECT dag_id FROM dag WHERE scheduler_job_id = :id", {"id": self.job_id})
+        return {dag_id for (dag_id,) in rows.fetchall()}
+
+    def _free(self, dag_ids: list[str]) -> list[str]:
+        rows = self.store.run_sql(
+            f"SELECT dag_id FROM dag WHERE dag_id = ANY(:dag_ids) AND {IS_FREE} ORDER BY dag_id", {"dag_ids": dag_ids}
+        )
+        return [dag_id for (dag_id,) in rows.fetchall()]
+
+    def _take(self, dag_ids: list[str]) -> set[str]:
+        if not dag_ids:
+            return set()
+        rows = self.store.run_sql(
+            f"""UPDATE dag SET scheduler_job_id = :id WHERE dag_id IN
+                (SELECT dag_id FROM dag WHERE dag_id = ANY(:dag_ids) AND {IS_FREE} FOR NO KEY UPDATE SKIP LOCKED)
+                RETURNING dag_id""",
+            {"id": self.job_id, "dag_ids": dag_ids},
+        )
+        return {dag_id for (dag_id,) in rows.fetchall()}
+
+    def check(self) -> None:
+        alive = self.store.run_sql("SELECT 1 FROM job WHERE id = :id AND state = 'running' FOR SHARE", self._me)
+        if alive.fetchone() is None:
+            self._next_renewal = None
+            raise Conflict("this scheduler was taken for dead, and others have its DAGs")
+
+    def slots_of_others(self, *, held: bool) -> dict[str, int]:
+        if held:
+            self.store.run_sql("SELECT name FROM pool ORDER BY name FOR NO KEY UPDATE")
+        rows = self.store.run_sql(
+            """SELECT t.pool, SUM(t.pool_slots)
+               FROM dag_run r JOIN task_instance t ON t.dag_run_id = r.id JOIN dag d ON d.dag_id = r.dag_id
+               WHERE r.state IN ('queued', 'running') AND t.state IN ('queued', 'running')
+                 AND d.scheduler_job_id IS DISTINCT FROM :id GROUP BY t.pool""",
+            self._me,
+        )
+        return {pool: int(slots) for pool, slots in rows.fetchall()}
+
+    def release(self, now: datetime) -> None:
+        with self.store.transaction():
+            self.store.run_sql("UPDATE dag SET scheduler_job_id = NULL WHERE scheduler_job_id = :id", self._me)
+            self.store.run_sql(
+                "UPDATE job SET state = 'success', end_date = :now WHERE id = :id AND state = 'running'",
+                {**self._me, "now": now},
+            )
+        self.mine = set()
+
+    @property
+    def _me(self) -> dict[str, int | None]:
+        return {"id": self.job_id}
+
+
+IS_FREE = """(scheduler_job_id IS NULL OR NOT EXISTS
+              (SELECT 1 FROM job WHERE job.id = dag.scheduler_job_id AND job.state = 'running'))"""
+"""Whether nobody who is alive looks after a DAG."""
