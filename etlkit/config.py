@@ -44,7 +44,7 @@ def positive_seconds(text: str) -> float:
     return float(text)
 
 
-EXECUTORS = ("SequentialExecutor", "CeleryExecutor")
+EXECUTORS = ("SequentialExecutor", "LocalExecutor", "CeleryExecutor")
 
 
 def executor(text: str) -> str:
@@ -114,12 +114,6 @@ OPTIONS: Mapping[tuple[str, str], Option] = {
         "True", boolean, "a bare timedelta makes data intervals (False: Airflow 3's default)"
     ),
     ("scheduler", "scheduler_idle_sleep_time"): Option("1.0", float, "seconds between two looks when nothing is due"),
-    ("scheduler", "scheduler_heartbeat_sec"): Option(
-        "1.0", float, "seconds between two signs of life of a scheduler that shares its database"
-    ),
-    ("scheduler", "scheduler_health_check_threshold"): Option(
-        "10.0", float, "seconds without a sign of life until others take over the DAGs of a scheduler"
-    ),
     ("scheduler", "scheduler_heartbeat_sec"): Option(
         "1.0", float, "seconds between two signs of life of a scheduler that shares its database"
     ),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MODULES = {
     "SequentialExecutor": "etlkit.executors.sequential",
+    "LocalExecutor": "etlkit.executors.local",
     "CeleryExecutor": "etlkit.executors.celery",
 }
 """Where the executors are that [core] executor may name; each is imported when it is asked for."""
