@@ -10,6 +10,7 @@ those steps aside until one of its fellows gives a slot back, so that the line n
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -50,6 +51,12 @@ class Slots:
 
     def _line_up(self, place: Place) -> None:
         heapq.heappush(self._lines[line_of(place)], place)
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks stand in line, or aside."""
+        aside = (line for lines in self._aside.values() for line in lines.values())
+        return sum(map(len, itertools.chain(self._lines.values(), aside)))
 
     def any_free(self) -> bool:
         """Whether some line moves, as far as its pool says."""

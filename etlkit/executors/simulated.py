@@ -185,13 +185,18 @@ class Node:
 class Attempt:
     """One attempt on its way, and the seconds that its parts take; `node` makes it, from `begin` to its end."""
 
-    __slots__ = ("back", "begin", "executed", "node", "service", "startup", "there", "work")
+    __slots__ = ("back", "begin", "executed", "node", "service", "startup", "work")
 
-    def __init__(self, work: Work, there: float, startup: float, service: float, back: float) -> None:
-        self.work, self.there, self.startup, self.service, self.back = work, there, startup, service, back
+    def __init__(self, work: Work, startup: float, service: float, back: float) -> None:
+        self.work, self.startup, self.service, self.back = work, startup, service, back
         self.node: Node | None = None
         self.begin: datetime
         self.executed: Executed | None = None
+
+
+def known_by(work: Work) -> tuple[int, int]:
+    """What an attempt is told apart by: its task instance, and which try it is."""
+    return work.task_pk, work.try_number
 
 
 class Accounting(TaskRunner):
@@ -256,7 +261,8 @@ class SimulatedExecutor(Executor):
         self._queue: deque[Attempt] = deque()
         self._free: deque[tuple[Node, int]] = deque()
         self._results: list[Result] = []
-        self._in_flight = self._begun = self._lost = self._failures = 0
+        self._in_flight: set[tuple[int, int]] = set()
+        self._begun = self._lost = self._failures = 0
         self._busy = self._wasted = timedelta()
         self._running: dict[Attempt, None] = {}
 
@@ -275,19 +281,20 @@ class SimulatedExecutor(Executor):
     # --- what the scheduler asks ---
 
     def free_slots(self) -> int:
-        return self.nodes.all_slots - self._in_flight
+        return self.nodes.all_slots - len(self._in_flight)
 
     @property
     def in_flight(self) -> int:
-        return self._in_flight
+        return len(self._in_flight)
 
     def submit(self, work: Work) -> None:
         if self._seeded:
             self._rng.seed(f"{self.seed} {work.run.dag_id} {work.run.run_id} {work.task.task_id} {work.map_index}")
         network, queue, startup, service = (self._drawn(name, work) for name in self._durations)
-        attempt = Attempt(work, network + queue, startup, service, self._drawn("network_delay", work))
-        self._in_flight += 1
-        self._at(self.clock.now() + seconds(attempt.there), self._arrives, attempt)
+        back = self._drawn("network_delay", work)
+        self._in_flight.add(known_by(work))
+        arrives = self.clock.now() + seconds(network + queue)
+        self._at(arrives, self._arrives, Attempt(work, startup, service, back))
 
     def poll(self) -> list[Result]:
         now = self.clock.now()
@@ -295,8 +302,17 @@ class SimulatedExecutor(Executor):
             moment, _, happens, subject = heapq.heappop(self._events)
             happens(moment, subject)
         results, self._results = self._results, []
-        self._in_flight -= len(results)
+        self._in_flight.difference_update(known_by(result.work) for result in results)
         return results
+
+    def adopt(self, work: Work) -> None:
+        if known_by(work) in self._in_flight:
+            return
+        if work.start is None:
+            self.submit(work)
+        else:  # the nodes of an earlier scheduler went with it
+            self._in_flight.add(known_by(work))
+            self._at(self.clock.now(), self._is_told, Result(work, None, lost=True))
 
     def wait(self, seconds: float) -> bool:
         return False  # while the clock stands still, nothing ends
@@ -311,13 +327,18 @@ class SimulatedExecutor(Executor):
         return moment
 
     def forget(self) -> None:
-        arriving = [event for event in self._events if event[2] == self._arrives]
+        arriving = [event[3] for event in self._events if event[2] == self._arrives]
         self._events = [event for event in self._events if event[2] != self._arrives]
         heapq.heapify(self._events)
-        self._in_flight -= len(arriving) + len(self._queue)
+        self._in_flight.difference_update(known_by(attempt.work) for attempt in (*arriving, *self._queue))
         self._queue.clear()
 
     # --- what is to be seen ---
+
+    @property
+    def summary(self) -> str:
+        nodes, slots = self.nodes.count, self.nodes.slots
+        return f"{nodes:,} simulated node{'s' * (nodes > 1)} of {slots:,} slot{'s' * (slots > 1)}"
 
     @property
     def waiting(self) -> int:
@@ -388,7 +409,7 @@ class SimulatedExecutor(Executor):
                 attempt.executed = runner.execute(attempt.work)
             except BaseException:  # such as Ctrl-C, which has ended it
                 self._leave(attempt, moment)
-                self._in_flight -= 1
+                self._in_flight.discard(known_by(attempt.work))
                 raise
             clock.sleep(attempt.service)
         self._at(clock.now(), self._ends, attempt)
