@@ -764,6 +764,13 @@ class Store:
         row = self.run_sql("SELECT token FROM task_instance WHERE id = :id", {"id": task_pk}).fetchone()
         return row[0] or ""
 
+    def watched_instances(self, task_pks: Sequence[int]) -> dict[int, tuple[TaskRow, datetime | None]]:
+        """Some task instances by their ids, each with the last sign of life of its attempt; PostgreSQL alone."""
+        rows = self.run_sql(
+            f"SELECT {TASK_COLUMNS}, last_heartbeat_at FROM task_instance WHERE id = ANY(:ids)", {"ids": task_pks}
+        ).fetchall()
+        return {row[0]: (_task_row(row[:-1]), instant(row[-1])) for row in rows}
+
     def attempt(self, task_pk: int) -> tuple[RunRow, TaskRow] | None:
         """A task instance and the run that it belongs to; None if it is not there any more."""
         row = self.run_sql(ATTEMPT, {"id": task_pk}).fetchone()

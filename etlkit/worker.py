@@ -122,6 +122,7 @@ class Worker:
             with self.runner.logs.open(work.log_key):  # what the file prints belongs to the attempt
                 work.dag, work.task = self._read_dag(reference)
             result = self.runner.carry_out(work)
+        log.info("%s: %s", reference, result.state or "was taken away")
         return result._replace(work=None)  # type: ignore[arg-type]
 
     def _begin(self, reference: Reference) -> Work | None:

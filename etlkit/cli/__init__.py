@@ -23,7 +23,7 @@ from etlkit._version import __version__
 from etlkit.errors import EtlkitError
 
 GROUPS = (
-    *("dags", "tasks", "backfill", "scheduler", "doctor", "logs"),
+    *("dags", "tasks", "backfill", "scheduler", "worker", "doctor", "logs"),
     *("assets", "variables", "connections", "pools", "config", "rotate-fernet-key", "db", "completion"),
 )
 """Commands and groups of them: each is in a module of its name, which is imported when it is asked for."""
