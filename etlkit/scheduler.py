@@ -22,6 +22,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import threading
 from collections.abc import Container, Hashable, Iterable
 from datetime import datetime, timedelta
 
@@ -202,6 +203,25 @@ class Scheduler:
         left = (moment - self.clock.now()).total_seconds() if moment is not None else LONGEST_WAIT
         return min(max(left, 0.0), LONGEST_WAIT)
 
+    def wind_up(self) -> None:
+        """Start nothing more: let what runs in processes of its own come to its end, and others have the DAGs."""
+        while not self.executor.detached and self.executor.wait(LONGEST_WAIT):
+            self.collect()
+        self.claims.release(self.clock.now())
+
+    def rest_until(self, moment: datetime, wake: threading.Event | None = None) -> None:
+        """Let real time pass: until `moment`, or a while, or until there is something to look at.
+
+        That is an attempt that may have ended, another process that changed a database which can say so, or `wake`.
+        """
+        seconds = min((moment - self.clock.now()).total_seconds(), LONGEST_WAIT)
+        if seconds <= 0 or self.executor.wait(seconds):
+            return
+        if self.store.is_sqlite:
+            self.clock.sleep_until(moment, wake)
+        else:
+            self.store.wait_for_news(seconds)
+
     def next_event(self) -> datetime | None:
         """The next instant at which something will happen by itself; None if never."""
         moments = [heap[0][0] for heap in (self._timers, self._due) if heap]
@@ -226,8 +246,7 @@ class Scheduler:
             for work in works:
                 self.executor.submit(work)
             self._publish(now)
-            for result in self.executor.poll():
-                self._collect(result)
+            self._take_results()
         except BaseException:
             # Such as Ctrl-C: what an executor in this process was at is lost, and only the database knows what holds.
             self._stale, self._cut_short = True, self.executor.in_process
@@ -236,6 +255,15 @@ class Scheduler:
         if self.listeners:
             self.listeners.on_tick(now)
         return self._changes != changes
+
+    def collect(self) -> None:
+        """Note what has ended, and start nothing."""
+        self._take_results()
+        self._publish(self.clock.now())
+
+    def _take_results(self) -> None:
+        for result in self.executor.poll():
+            self._collect(result)
 
     def _renew_claims(self, now: datetime) -> None:
         """Show the other schedulers, if there are any, that this one is alive, and see which DAGs are its own."""

@@ -1,10 +1,10 @@
-"""One scheduler at a time on a metadata database.
+"""One scheduler at a time on a metadata database, unless they share it.
 
-Two schedulers on one database would both believe that an attempt which the other is making was lost. So whoever
-schedules holds a lock: on a file beside a SQLite database, or an advisory lock in PostgreSQL. The operating system, or
-the server, keeps the lock and lets go of it the moment its holder ends, however it ends; so having the lock also means
-that every attempt still marked as running is lost, and `Scheduler.recover` may be called. Readers, and those who only
-trigger or pause, need no lock.
+Two schedulers that do not know of each other would both believe that an attempt which the other is making was lost. So
+whoever schedules holds a lock: on a file beside a SQLite database, or an advisory lock in PostgreSQL. The operating
+system, or the server, keeps the lock and lets go of it the moment its holder ends, however it ends; so having the lock
+also means that every attempt still marked as running is lost, and `Scheduler.recover` may be called. Readers, and those
+who only trigger or pause, need no lock. Schedulers that know of each other, by `etlkit.claims`, share one.
 
 >>> import tempfile
 >>> database = Path(tempfile.mkdtemp()) / "etl.db"
@@ -40,14 +40,18 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def scheduling(store: Store, purpose: str) -> contextlib.AbstractContextManager[Any]:
+def scheduling(store: Store, purpose: str, *, shared: bool = False) -> contextlib.AbstractContextManager[Any]:
     """`with scheduling(store, purpose):` the right to schedule what `store` remembers, while the block lasts.
 
-    MetadataError, naming the holder, if another process has it. A database in memory is its Store's alone.
+    MetadataError, naming the holder, if another process has it. A database in memory is its Store's alone. On a
+    PostgreSQL the right may be `shared` with others who share it: `etlkit.claims` is how they keep out of each other's
+    way.
     """
     if store.in_memory:
         return contextlib.nullcontext()
-    return SchedulerLock(str(store.url.database), purpose) if store.is_sqlite else ServerLock(store, purpose)
+    if not store.is_sqlite:
+        return ServerLock(store, purpose, shared=shared)
+    return SchedulerLock(str(store.url.database), purpose)
 
 
 def scheduled_by(store: Store) -> str | None:
@@ -146,11 +150,12 @@ class ServerLock:
     Who loses the connection loses the lock, and cannot schedule any more either.
     """
 
-    def __init__(self, store: Store, purpose: str) -> None:
+    def __init__(self, store: Store, purpose: str, *, shared: bool = False) -> None:
         self.store, self.purpose = store, purpose
+        self._kind = "_shared" if shared else ""
 
     def __enter__(self) -> ServerLock:
-        if not self.store.run_sql(f"SELECT pg_try_advisory_lock{LOCK_ID}").fetchone()[0]:
+        if not self.store.run_sql(f"SELECT pg_try_advisory_lock{self._kind}{LOCK_ID}").fetchone()[0]:
             holder = _session_that_schedules(self.store) or "another process"
             raise MetadataError(
                 f"metadata database {self.store.name} is scheduled by {holder}; wait until it ends, or stop it"
@@ -162,7 +167,7 @@ class ServerLock:
     def __exit__(self, *exc_info: object) -> None:
         try:
             self._sign("etlkit")
-            self.store.run_sql(f"SELECT pg_advisory_unlock{LOCK_ID}")
+            self.store.run_sql(f"SELECT pg_advisory_unlock{self._kind}{LOCK_ID}")
         except MetadataError:
             if not self.store.cursor.connection.closed:
                 raise  # else the connection is lost, and the lock with it

@@ -15,6 +15,7 @@ from etlkit.clock import SystemClock
 from etlkit.config import conf
 from etlkit.dag import DAG
 from etlkit.errors import DagError
+from etlkit.executors.sequential import SequentialExecutor
 from etlkit.runs import trigger_run
 from etlkit.runtime import Result, Work
 from etlkit.scheduler_lock import scheduling
@@ -126,7 +127,7 @@ def _new_run(store: Store, dag: DAG, date: str) -> RunRow | None:
 def _attempt(target: Target, ignored: frozenset[str], force: bool) -> TaskRow:
     """Let the scheduler run the task instance and see what follows from it; DagError if it may not run."""
     logs = EchoedLogs(conf.get("logging", "base_log_folder"))
-    scheduler = make_scheduler(OneTaskScheduler, target.store, logs=logs)
+    scheduler = make_scheduler(OneTaskScheduler, target.store, logs=logs, executor=SequentialExecutor())
     scheduler.target = target
     scheduler.add_dag(target.dag, paused=paused_at_first(target.dag))
     now = scheduler.clock.now()

@@ -105,8 +105,11 @@ def _carry_out(
     from etlkit.scheduler_lock import scheduling
 
     store = open_store()
-    with scheduling(store, f"etlkit dags backfill {dag.dag_id}"), Stopping() as stopping:
-        backfilling = Backfilling(store, dag, stopping)
+    with (
+        scheduling(store, f"etlkit dags backfill {dag.dag_id}"),
+        Stopping() as stopping,
+        Backfilling(store, dag, stopping) as backfilling,
+    ):
         backfilling.go_on()
         planned = plan(existing=store.runs(dag.dag_id))
         if planned.items:

@@ -18,13 +18,17 @@ from etlkit.config import conf
 from etlkit.dag import DAG
 from etlkit.errors import BackfillError
 from etlkit.events import Listener, RunEvent
+from etlkit.scheduler import LONGEST_WAIT
 from etlkit.states import RUNNING
 from etlkit.store import RunRow, Store
 from etlkit.why import why
 
 
 class Backfilling:
-    """A scheduler for the backfills of one DAG; the caller holds the right to schedule on the database."""
+    """A scheduler for the backfills of one DAG; the caller holds the right to schedule on the database.
+
+    Leaving the block lets what runs come to its end.
+    """
 
     def __init__(self, store: Store, dag: DAG, stopping: Stopping) -> None:
         self.store, self.dag, self.stopping = store, dag, stopping
@@ -33,6 +37,16 @@ class Backfilling:
         self.scheduler = make_scheduler(OnDemandScheduler, store, [self.progress])
         self.clock = self.scheduler.clock
         self.scheduler.add_dag(dag, paused=paused_at_first(dag))
+
+    def __enter__(self) -> Backfilling:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        try:
+            if kind is None or kind is SystemExit:
+                self.scheduler.wind_up()
+        finally:
+            self.scheduler.executor.stop()
 
     def go_on(self) -> None:
         """Finish what an earlier process left: a backfill, or the runs that one had begun when it was cancelled."""
@@ -62,7 +76,7 @@ class Backfilling:
     def _work_while(self, anything_open: Callable[[], object], backfill_id: int | None = None) -> None:
         idle = 0
         while anything_open() and not self.stopping.asked.is_set():
-            busy = self.scheduler.tick() or self.scheduler.executor.in_flight
+            busy = self.scheduler.tick() or self.scheduler.executor.wait(LONGEST_WAIT)
             idle = 0 if busy else idle + 1
             if idle:
                 self._wait(backfill_id, idle)

@@ -25,8 +25,10 @@ def scheduler(source: Path | None, num_runs: int | None) -> None:
 
     Files that are new or changed are picked up; a DAG whose file does not load waits until it does. Killed at any
     moment, it goes on where it was when it is started again; so it does by itself when a PostgreSQL that was away is
-    back. A round is a look at the files and whatever can run then:
-    with -n 1 it does what is due now.
+    back. A round is a look at the files and whatever can run then: with -n 1 it does what is due now.
+
+    Where [core] executor is LocalExecutor or CeleryExecutor, several schedulers may be started on one PostgreSQL, on
+    one machine or on many: they share the DAGs, and those of one that is gone are taken over.
 
     \b
     Example: etlkit scheduler
@@ -71,21 +73,31 @@ def _reconnected(stopping: Stopping) -> Store | None:
 
 def _run(store: Store, source: Path | None, stopping: Stopping, rounds: int | None) -> None:
     """Schedule on a database, and first make again what was lost with the process, or the connection, before."""
+    from etlkit.claims import Claims, SharedClaims
     from etlkit.cli.database import paused_at_first
     from etlkit.cli.loading import load_dags
     from etlkit.cli.schedulers import make_scheduler
     from etlkit.cli.story import Story
     from etlkit.dag_processor import DagProcessor
+    from etlkit.executors import from_settings
     from etlkit.scheduler import Scheduler
     from etlkit.scheduler_lock import scheduling
     from etlkit.tables import record_import_errors
 
-    with closing(store), scheduling(store, "etlkit scheduler"):
+    executor = from_settings()
+    shares = not (store.is_sqlite or executor.in_process)
+    with closing(store), scheduling(store, "etlkit scheduler", shared=shares):
         folder = load_dags(source)
-        click.echo(f"scheduling {folder.path} on {store.name}; stop with Ctrl-C", err=True)
-        running = make_scheduler(Scheduler, store, [Story()])
+        others = ", together with others that are started there" if shares else ""
+        click.echo(f"scheduling {folder.path} on {store.name}{others}; stop with Ctrl-C", err=True)
+        claims = SharedClaims(store) if shares else Claims()
+        running = make_scheduler(Scheduler, store, [Story()], executor=executor, claims=claims)
         record_import_errors(store, folder.errors, running.clock.now())  # those of another folder go
-        _schedule(DagProcessor(running, folder, paused_at_first), stopping, rounds)
+        try:
+            _schedule(DagProcessor(running, folder, paused_at_first), stopping, rounds)
+            running.wind_up()
+        finally:
+            executor.stop()
 
 
 def _schedule(processor: DagProcessor, stopping: Stopping, rounds: int | None) -> None:
@@ -102,13 +114,13 @@ def _schedule(processor: DagProcessor, stopping: Stopping, rounds: int | None) -
     while not stopping.asked.is_set():
         with redirect_stdout(stderr):  # what DAG files print
             _tell(processor.look())
-        if running.tick() or running.executor.in_flight:
+        if running.tick():
             continue
-        if rounds is not None and (rounds := rounds - 1) == 0:
+        if rounds is not None and not running.executor.in_flight and (rounds := rounds - 1) == 0:
             return
         idle = clock.now() + timedelta(seconds=conf.get("scheduler", "scheduler_idle_sleep_time"))
         moments = (idle, processor.next_look, running.next_event())
-        clock.sleep_until(min(filter(None, moments)), stopping.asked)
+        running.rest_until(min(filter(None, moments)), stopping.asked)
 
 
 def _tell(changes: Changes | None) -> None:

@@ -8,7 +8,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from etlkit import worker
 from etlkit.active_runs import ScheduledDag
+from etlkit.claims import Claims
 from etlkit.cli.child_output import collect
 from etlkit.cli.database import paused_at_first
 from etlkit.clock import SystemClock
@@ -16,7 +18,8 @@ from etlkit.config import conf
 from etlkit.dag import DAG
 from etlkit.errors import DagNotFound
 from etlkit.events import Listener
-from etlkit.executors.sequential import SequentialExecutor
+from etlkit.executors import from_settings
+from etlkit.executors.base import Executor
 from etlkit.logs import LogStore
 from etlkit.runtime import Result, TaskRunner
 from etlkit.scheduler import Scheduler
@@ -76,35 +79,33 @@ class OnDemandScheduler(Scheduler):
 
 
 def make_scheduler(
-    kind: type[Kind], store: Store, listeners: Iterable[Listener] = (), logs: LogStore | None = None
+    kind: type[Kind],
+    store: Store,
+    listeners: Iterable[Listener] = (),
+    logs: LogStore | None = None,
+    *,
+    executor: Executor | None = None,
+    claims: Claims | None = None,
 ) -> Kind:
     """A scheduler for the database that `store` is; what a killed process left half done is made again.
 
-    The caller holds the right to schedule on it.
+    The caller holds the right to schedule on it, alone unless there are `claims`. Tasks are run by the `executor`, else
+    by the one that [core] executor names.
     """
-    conf.get("core", "executor")  # ConfigError if there is no such executor
     clock = SystemClock()
     collect()
     runner = TaskRunner(store, clock, logs or LogStore(conf.get("logging", "base_log_folder")), open_warehouse)
-    scheduler = kind(store, clock, SequentialExecutor(), runner=runner, listeners=listeners)
+    scheduler = kind(
+        store, clock, executor or from_settings(), runner=runner, listeners=listeners, claims=claims or Claims()
+    )
     if isinstance(scheduler, OnDemandScheduler):
         runner.find_dag = scheduler.reach
-    scheduler.recover()
+    if not scheduler.claims.shared:  # else it has no DAG yet, and takes over what it finds with each that it gets
+        scheduler.recover()
     return scheduler
 
 
+@cache
 def open_warehouse() -> duckdb.DuckDBPyConnection:
     """The DuckDB file of [core] warehouse, opened once; its folder ETLKIT_HOME is made on first use."""
-    path = conf.get("core", "warehouse")
-    if path.parent == conf.current.home:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return _opened(path)
-
-
-@cache
-def _opened(path: Path) -> duckdb.DuckDBPyConnection:
-    from etlkit.warehouse import connect
-
-    connection = connect(path)
-    connection.execute("SET TimeZone = 'UTC'")  # else instants would read differently on every machine
-    return connection
+    return worker.open_warehouse()
