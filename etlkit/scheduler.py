@@ -228,6 +228,16 @@ class Scheduler:
         ends = self.executor.next_event()
         return min(moments if ends is None else [*moments, ends], default=None)
 
+    @property
+    def waiting(self) -> int:
+        """How many tasks are ready, and wait for a slot."""
+        return self._slots.waiting
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is no run to do, now or by a schedule later."""
+        return not (self._active or self._due or any(queue.waiting for queue in self._queues.values()))
+
     # --- one pass ---
 
     def tick(self) -> bool:
