@@ -570,8 +570,9 @@ def parallelism(task: AboutTask) -> Blocker | None:
 
 def executor(task: AboutTask) -> Blocker | None:
     """It was given to the executor, which has not begun it."""
-    since = _since(task.instance.queued_at)
-    return Blocker("executor", f"queued{since}: the executor has it and begins it when a worker is free")
+    since, queue = _since(task.instance.queued_at), task.task.queue
+    of_queue = f" that takes tasks of queue {queue!r}" if queue != conf.get("operators", "default_queue") else ""
+    return Blocker("executor", f"queued{since}: the executor has it and begins it when a worker{of_queue} is free")
 
 
 def running(task: AboutTask) -> Blocker | None:

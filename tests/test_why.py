@@ -533,6 +533,8 @@ def test_an_executor_that_has_not_begun():
     assert the_only(ask(world, "a"), "executor").text.startswith(
         "queued since 2013-01-05 00:00:00: the executor has it"
     )
+    world = waiting_world(Do("a", queue="big"), executor=HandExecutor())
+    assert the_only(ask(world, "a"), "executor").text.endswith("a worker that takes tasks of queue 'big' is free")
 
 
 def test_a_task_at_work_seen_from_inside():
