@@ -19,6 +19,7 @@ MODULES = {
     "06": "one_row",
     "07": "failing",
     "08": "configuring",
+    "09": "one_node",
     "12": "capstone",
 }
 """Where a notebook's exercises are."""
