@@ -1,6 +1,6 @@
 """`make bench`: every line of the README's table, each a ratio of two things measured in turn in this run."""
 
-from . import engine, folder, merge, startup
+from . import celery, engine, folder, merge, startup
 from .measure import machine
 
 print(machine(), flush=True)
@@ -8,3 +8,4 @@ engine.main()
 startup.main()
 folder.main()
 merge.main()
+celery.main()

@@ -18,11 +18,14 @@ class Ratio(NamedTuple):
     value: float
     target: float
     detail: str = ""
+    at_least: bool = False
+    """Whether more is better."""
 
     def __str__(self) -> str:
-        met = "met" if self.value <= self.target else "NOT MET"
+        reached = self.value >= self.target if self.at_least else self.value <= self.target
+        bound, met = "≥" if self.at_least else "≤", "met" if reached else "NOT MET"
         detail = f"; {self.detail}" if self.detail else ""
-        return f"{self.value:5.2f}  (target ≤ {self.target}, {met})  {self.what}{detail}"
+        return f"{self.value:5.2f}  (target {bound} {self.target}, {met})  {self.what}{detail}"
 
 
 def in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> tuple[float, float, float]:
