@@ -1,0 +1,498 @@
+"""Several tasks at once, in processes of their own: what they share, and what becomes of those that die."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import cloudpickle
+import duckdb
+import pytest
+
+from etlkit import DAG, Lab, LocalExecutor, SystemClock
+from etlkit.clock import wall_seconds
+from etlkit.config import conf, settings
+from etlkit.errors import ConfigError, DagError, EtlkitError
+from etlkit.events import Listener
+from etlkit.operators import PythonOperator, TriggerDagRunOperator
+from etlkit.runs import trigger_run
+from etlkit.scheduler import Scheduler
+from etlkit.store import LOST, Store
+
+START = datetime(2013, 1, 1, tzinfo=UTC)
+HERE = sys.modules[__name__]
+
+
+@pytest.fixture(autouse=True)
+def like_a_notebook():
+    """The functions of this module travel as those of a notebook do: no other process can import them."""
+    cloudpickle.register_pickle_by_value(HERE)
+    yield
+    cloudpickle.unregister_pickle_by_value(HERE)
+
+
+@pytest.fixture
+def lab():
+    with Lab(start=START, executor=LocalExecutor(3)) as lab:
+        yield lab
+
+
+def dag_of(function, dag_id="d", task_ids=None, **arguments):
+    """A DAG whose tasks call a function; there is one, called like it, unless their ids are given."""
+    with DAG(dag_id, start_date=START) as dag:
+        for task_id in task_ids or [function.__name__]:
+            PythonOperator(task_id=task_id, python_callable=function, **arguments)
+    return dag
+
+
+def tasks(lab, run):
+    """The rows of a run's task instances, by task id."""
+    (row,) = [row for row in lab.store.runs() if row.run_id == run.run_id]
+    return {task.task_id: task for task in lab.store.task_instances(row.id)}
+
+
+def values(lab):
+    """What the tasks returned, by task id; of several runs the last."""
+    frame = lab.xcoms()
+    return dict(zip(frame["task_id"], frame["value"], strict=True))
+
+
+def wait_for(condition):
+    """Return when it holds; an error after half a minute."""
+    end = wall_seconds() + 30
+    while not condition():
+        assert wall_seconds() < end, "waited in vain"
+        SystemClock().sleep(0.01)
+
+
+def is_running(pid):
+    """Whether there is such a process, and it is no zombie."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+        os.kill(pid, 0)
+        status = Path(f"/proc/{pid}/stat")
+        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+# --- at once ----------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_run_at_once_each_in_a_process_of_its_own(lab, tmp_path):
+    def meet(ti):
+        (tmp_path / ti.task_id).touch()
+        wait_for(lambda: len(list(tmp_path.iterdir())) == 3)  # none ends before all have begun
+        print(ti.task_id, "met the others")
+        return os.getpid()
+
+    assert lab.add(dag_of(meet, task_ids="abc")).trigger().state == "success"
+    assert len({os.getpid(), *values(lab).values()}) == 4
+    assert "b met the others" in lab.log("b")
+    assert repr(lab.executor) == "<LocalExecutor: 0 of 3 slots busy, 3 processes>"
+
+
+def test_a_process_stays_for_the_next_attempts(lab):
+    lab.add(dag_of(os.getpid)).trigger()
+    first = values(lab)
+    lab.advance(days=1).trigger()
+    assert values(lab) == first
+
+
+class Ticks(Listener):
+    """Counts the passes of a scheduler, and leaves a file after the first."""
+
+    def __init__(self, file):
+        self.count, self.file = 0, file
+
+    def on_tick(self, now):
+        self.count += 1
+        self.file.touch()
+
+
+def test_the_scheduler_sleeps_while_tasks_run(tmp_path):
+    ticks = Ticks(tmp_path / "go")
+
+    def last_a_while():
+        wait_for(ticks_file.exists)
+        SystemClock().sleep(0.3)
+
+    ticks_file = ticks.file
+    with Lab(start=START, executor=LocalExecutor(1), listeners=[ticks]) as lab:
+        assert lab.add(dag_of(last_a_while)).trigger().state == "success"
+    assert ticks.count < 10
+
+
+def test_a_task_sees_the_simulated_time(lab):
+    def what_time(clock):
+        return clock.now().isoformat()
+
+    lab.add(dag_of(what_time)).advance(days=9, hours=1).trigger()
+    assert values(lab) == {"what_time": "2013-01-10T01:00:00+00:00"}
+    assert {*lab.task_instances()["end_date"]} == {lab.now}
+
+
+def test_the_gantt_chart_shows_how_many_slots_were_in_use(tmp_path):
+    def meet(ti):
+        (tmp_path / ti.task_id).touch()
+        wait_for((tmp_path / "b").exists)
+
+    with Lab(clock=SystemClock(), executor=LocalExecutor(2)) as lab:
+        lab.add(dag_of(meet, task_ids="ab")).trigger()
+        assert "at most 2 of 2 slots in use" in str(lab.gantt())
+
+
+# --- what the processes share with this one ---------------------------------------------------------------------------
+
+
+def test_settings_environment_and_folder_are_those_of_the_moment(lab, tmp_path, monkeypatch):
+    def look():
+        return [conf.get("core", "parallelism"), str(conf.current.home), os.environ.get("AIRPORT"), str(Path.cwd())]
+
+    lab.add(dag_of(look)).trigger()
+    first = values(lab)["look"]
+    monkeypatch.setenv("AIRPORT", "JFK")
+    monkeypatch.setenv("ETLKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    conf.use(None)
+    with settings({"ETLKIT__CORE__PARALLELISM": "7"}):
+        lab.advance(days=1).trigger()
+    assert values(lab)["look"] == [7, str(tmp_path / "home"), "JFK", str(tmp_path)] != first
+    conf.use(None)
+
+
+def test_database_logs_and_warehouse_are_files_of_a_private_folder():
+    def load(warehouse):
+        warehouse.execute("CREATE OR REPLACE TABLE airport AS SELECT 'JFK' AS code")
+        print("loaded")
+
+    with Lab(start=START, executor=LocalExecutor(1)) as lab:
+        folder = lab.executor.folder
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert lab.store.name == f"{folder}/etl.db"
+        lab.add(dag_of(load)).trigger()
+        assert lab.warehouse.sql("FROM airport").fetchall() == [("JFK",)]
+        lab.advance(days=1).trigger()  # the lab has let go of the warehouse again
+        assert {*lab.runs()["state"]} == {"success"}
+        assert "loaded" in lab.log("load")
+    assert not folder.exists()
+
+
+def test_they_are_where_somebody_says_they_are(tmp_path):
+    def write_down(warehouse):
+        print("writing")
+        warehouse.execute("CREATE TABLE note AS SELECT 1")
+
+    with Lab(
+        start=START,
+        executor=LocalExecutor(1),
+        database=f"sqlite:///{tmp_path}/here.db",
+        logs=tmp_path / "logs",
+        warehouse=tmp_path / "w.duckdb",
+    ) as lab:
+        lab.add(dag_of(write_down)).trigger()
+    assert {path.name for path in tmp_path.iterdir()} >= {"here.db", "logs", "w.duckdb"}
+    with duckdb.connect(tmp_path / "w.duckdb") as warehouse:
+        assert warehouse.sql("FROM note").fetchall() == [(1,)]
+
+
+def test_what_is_in_memory_cannot_be_shared():
+    with pytest.raises(EtlkitError, match="cannot use a DuckDB connection: give the path of a file"):
+        Lab(start=START, executor=LocalExecutor(1), warehouse=duckdb.connect())
+    store = Store("sqlite://")
+    with pytest.raises(ConfigError, match="cannot share a database in memory; use a file"):
+        Scheduler(store, SystemClock(), LocalExecutor(1))
+    store.close()
+
+
+def test_it_needs_a_slot():
+    with pytest.raises(ConfigError, match=r"LocalExecutor\(0\): it needs at least one slot"):
+        LocalExecutor(0)
+
+
+# --- DAGs of a notebook -----------------------------------------------------------------------------------------------
+
+AIRPORTS = ["JFK"]
+
+
+def test_a_dag_of_a_notebook_travels_as_a_copy_and_the_lab_says_so(lab, caplog, monkeypatch):
+    def airports():
+        AIRPORTS.append("in its own process")
+        return AIRPORTS
+
+    caplog.set_level("INFO", logger="etlkit.executors")
+    lab.add(dag_of(airports)).trigger()
+    assert values(lab)["airports"] == ["JFK", "in its own process"]
+    assert AIRPORTS == ["JFK"]
+    assert "DAG d lies in no file; its tasks go to other processes as a copy, by cloudpickle" in caplog.messages
+    assert "tasks run in up to 3 other processes; copied there: d\n" in repr(lab)
+
+
+def test_each_call_of_the_lab_copies_what_the_notebook_holds_then(lab, monkeypatch):
+    def airports():
+        return AIRPORTS
+
+    lab.add(dag_of(airports)).trigger()
+    monkeypatch.setattr(HERE, "AIRPORTS", ["LGA"])
+    lab.advance(days=1).trigger()
+    assert values(lab)["airports"] == ["LGA"]
+
+
+LOCK = threading.Lock()
+
+
+def test_what_cannot_travel_is_told_when_the_dag_is_added(lab):
+    def extract():
+        return LOCK.locked()
+
+    with pytest.raises(DagError) as caught:
+        lab.add(dag_of(extract))
+    assert str(caught.value) == (
+        "DAG 'd' cannot travel to another process: task 'extract' holds 'LOCK', and a lock cannot be copied; make it "
+        "inside the task, or write the DAG to a file"
+    )
+    assert lab.dags == []
+    in_a_list = DAG("d", start_date=START)
+    in_a_list.add_task(PythonOperator(task_id="load", python_callable=print, op_args=[1, {"x": LOCK}]))
+    with pytest.raises(DagError, match="task 'load' holds 'op_args', and a lock cannot be copied"):
+        lab.add(in_a_list)
+    with pytest.raises(DagError, match="the DAG itself holds 'LOCK', and a lock"):
+        lab.add(DAG("d", on_failure_callback=lambda context: LOCK))
+
+
+def test_a_task_that_cannot_travel_any_more_fails_and_says_why(lab, monkeypatch):
+    def airports():
+        return AIRPORTS
+
+    lab.add(dag_of(airports))
+    monkeypatch.setattr(HERE, "AIRPORTS", LOCK)
+    run = lab.trigger()
+    assert run.state == "failed"
+    assert "task 'airports' holds 'AIRPORTS', and a lock cannot be copied" in tasks(lab, run)["airports"].error
+
+
+def test_a_task_starts_another_dag_of_the_notebook(lab):
+    with DAG("first") as first:
+        TriggerDagRunOperator(task_id="start", trigger_dag_id="second", wait_for_completion=True, poke_interval=1)
+    lab.add(first, dag_of(os.getpid, dag_id="second")).trigger("first")
+    lab.advance(minutes=1)
+    assert {*lab.runs()["state"]} == {"success"}
+    assert len(lab.runs()) == 2
+
+
+# --- DAGs of files ----------------------------------------------------------------------------------------------------
+
+
+def test_a_dag_of_a_file_is_read_there_and_again_when_it_changes(lab, tmp_path, own_imports):
+    file = tmp_path / "weather.py"
+    text = "from etlkit import DAG\nfrom helper import answer\nfrom etlkit.operators import PythonOperator\n"
+    text += "with DAG('weather'):\n    PythonOperator(task_id='{}', python_callable=answer)\n"
+    (tmp_path / "helper.py").write_text("def answer():\n    return __file__\n")
+    file.write_text(text.format("one"))
+    lab.load(tmp_path).trigger("weather")
+    assert values(lab) == {"one": str(tmp_path / "helper.py")}
+    file.write_text(text.format("another"))
+    lab.load(tmp_path).advance(days=1).trigger("weather")
+    assert values(lab)["another"] == str(tmp_path / "helper.py")
+    assert "copied there" not in repr(lab)
+
+
+# --- processes that die -----------------------------------------------------------------------------------------------
+
+
+def die_by_kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_by_exit():
+    os._exit(0)
+
+
+def die_by_segfault():
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@pytest.mark.parametrize("die", [die_by_kill, die_by_exit, die_by_segfault])
+def test_a_process_that_dies_costs_one_try_of_one_task(lab, die, tmp_path, caplog):
+    def suffer(ti):
+        if ti.try_number == 1:
+            wait_for((tmp_path / "other").exists)
+            die()
+
+    def live_through_it():
+        (tmp_path / "other").touch()
+        wait_for((tmp_path / "third").exists)
+
+    def come_later():
+        (tmp_path / "third").touch()
+
+    with DAG("d") as dag:
+        suffer, _, third = (
+            PythonOperator(task_id=f.__name__, python_callable=f) for f in (suffer, live_through_it, come_later)
+        )
+        suffer >> third
+    run = lab.add(dag).trigger()
+    found = tasks(lab, run)
+    assert run.state == "success"
+    assert {name: (row.try_number, row.lost_attempts, row.max_tries) for name, row in found.items()} == {
+        "suffer": (2, 1, 1),  # one more try than planned: no retry is used up
+        "live_through_it": (1, 0, 0),
+        "come_later": (1, 0, 0),
+    }
+    assert re.search(r"d manual\S+ suffer -1 1 is lost: its process died: (SIGKILL|EXIT|SIGSEGV)", caplog.text)
+
+
+def test_a_task_that_kills_its_process_every_time_has_failed(lab):
+    def tell(context):
+        print("told by", os.getpid())
+
+    dag = dag_of(die_by_kill, on_failure_callback=tell, retries=5)
+    with settings({"ETLKIT__SCHEDULER__MAX_LOST_ATTEMPTS": "1"}):
+        run = lab.add(dag).trigger()
+    (row,) = tasks(lab, run).values()
+    assert (run.state, row.state, row.try_number, row.error) == ("failed", "failed", 2, LOST)
+    assert f"told by {os.getpid()}" in lab.log("die_by_kill")  # the task's own process is gone
+
+
+def test_a_process_that_dies_while_it_has_nothing_to_do_costs_nothing(lab):
+    lab.add(dag_of(os.getpid)).trigger()
+    pid = values(lab)["getpid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not is_running(pid))
+    run = lab.advance(days=1).trigger()
+    assert (run.state, tasks(lab, run)["getpid"].try_number) == ("success", 1)
+    assert values(lab)["getpid"] != pid
+
+
+def test_a_task_that_runs_out_of_memory_fails_and_its_process_goes_on(lab):
+    if sys.platform != "linux":
+        pytest.skip("only Linux bounds the memory of a process")
+
+    def hoard():
+        import resource
+
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, before[1]))
+        try:
+            return len(bytearray(8 << 30))
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+    run = lab.add(dag_of(hoard, retries=1, retry_delay=timedelta(0))).trigger()
+    row = tasks(lab, run)["hoard"]
+    assert (row.state, row.error, row.try_number, row.lost_attempts) == ("failed", "MemoryError", 2, 0)
+    assert repr(lab.executor).endswith("1 process>")
+
+
+def test_a_task_beyond_its_time_limit_is_ended(lab):
+    def pids(ti):
+        print(os.getpid())
+        SystemClock().sleep(60)
+
+    run = lab.add(dag_of(pids, execution_timeout=timedelta(seconds=0.2))).trigger()
+    assert tasks(lab, run)["pids"].error.startswith("AirflowTaskTimeout: pids ran longer than its execution_timeout")
+    assert is_running(int(lab.log("pids").split()[0]))
+
+
+def test_a_task_that_hears_nothing_is_killed_with_its_process_and_has_failed(lab):
+    def hang(ti):
+        if ti.try_number == 1:
+            print(os.getpid(), flush=True)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})  # as compiled code that never returns
+            SystemClock().sleep(60)
+        return "done"
+
+    dag = dag_of(hang, execution_timeout=timedelta(seconds=0.2), retries=1, retry_delay=timedelta(0))
+    with settings({"ETLKIT__CORE__KILLED_TASK_CLEANUP_TIME": "1"}):
+        run = lab.add(dag).trigger()
+    row = tasks(lab, run)["hang"]
+    assert (row.state, row.try_number, row.lost_attempts, values(lab)["hang"]) == ("success", 2, 0, "done")
+    log = lab.log("hang", try_number=1)
+    assert "hang ran longer than its execution_timeout of 0:00:00.200000" in log
+    assert not is_running(int(log.split()[0]))
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_stop_lets_what_runs_end_and_leaves_nothing_behind(tmp_path):
+    def last():
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        SystemClock().sleep(0.3)
+
+    lab = Lab(start=START, executor=LocalExecutor(2), database=f"sqlite:///{tmp_path}/etl.db")
+    trigger_run(lab.store, lab.add(dag_of(last)).dags[0], now=lab.now)
+    lab.scheduler.tick()
+    wait_for((tmp_path / "pid").exists)
+    lab.close()
+    store = Store(f"sqlite:///{tmp_path}/etl.db")
+    assert [task.state for task in store.task_instances(store.runs()[0].id)] == ["success"]
+    store.close()
+    assert not is_running(int((tmp_path / "pid").read_text()))
+    assert not lab.executor.folder.exists()
+    lab.executor.stop()  # once more changes nothing
+
+
+PARENT = """
+import os, signal, sys
+from etlkit import DAG, Lab, LocalExecutor
+from etlkit.operators import PythonOperator
+
+def work():
+    import os, subprocess
+    child = subprocess.Popen(["sleep", "60"])
+    print(os.getpid(), child.pid, file=sys.__stdout__, flush=True)
+    while not os.path.exists(GO):
+        child.poll()
+        time.sleep(0.01)
+    child.kill(), child.wait()
+
+import time
+GO = sys.argv[1]
+with DAG("d") as dag:
+    PythonOperator(task_id="a", python_callable=work)
+    PythonOperator(task_id="b", python_callable=work)
+
+with Lab(start="2013-01-01", executor=LocalExecutor(2)) as lab:
+    print(lab.executor.folder, flush=True)
+    lab.add(dag)
+    try:
+        lab.trigger()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        open(GO, "w").close()
+    lab.run_until()
+    print(lab.task_instances()[["state", "try_number"]].values.tolist())
+"""
+
+
+@pytest.fixture
+def parent(tmp_path):
+    """A process with a lab in it, whose two tasks run; it, the folder of its executor, and the processes it started."""
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "go")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        folder = Path(process.stdout.readline().strip())
+        pids = [int(pid) for _ in range(2) for pid in process.stdout.readline().split()]
+        yield process, folder, pids
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_when_the_parent_is_killed_nothing_stays(parent):
+    process, folder, pids = parent
+    assert len(pids) == 4 and all(map(is_running, pids)) and folder.exists()
+    process.kill()
+    wait_for(lambda: not any(map(is_running, pids)))
+    wait_for(lambda: not folder.exists())
+
+
+def test_ctrl_c_interrupts_the_notebook_and_not_the_tasks(parent):
+    process, _folder, pids = parent
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all that were started from it
+    out, err = process.communicate(timeout=60)
+    assert (out, err) == ("interrupted\n[['success', 1], ['success', 1]]\n", "")
+    assert not any(map(is_running, pids))
