@@ -26,6 +26,7 @@ _HOME = {
     "states": "TaskInstanceState DagRunState DagRunType",
     "clock": "Clock SystemClock SimulatedClock",
     "lab": "Lab",
+    "cluster": "Cluster",
     "executors.local": "LocalExecutor",
     "dag_files": "load_dag_file",
     "dag_folder": "DagFolder",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from etlkit.asset_definitions import asset
     from etlkit.assets import Asset, AssetAll, AssetAny, AssetOrTimeSchedule, Metadata
     from etlkit.clock import Clock, SimulatedClock, SystemClock
+    from etlkit.cluster import Cluster
     from etlkit.connections import Connection
     from etlkit.dag import DAG, BaseOperator, Label, TaskGroup, XComArg, chain, cross_downstream
     from etlkit.dag_files import load_dag_file

@@ -45,7 +45,8 @@ PATIENCE = 5.0
 
 
 class ProcessState(NamedTuple):
-    """A process: its id, and its exit code once it has ended (a negative one is the signal that killed it)."""
+    """A process: its id, its exit code once it has ended (a negative one is the signal that killed it), and whether it
+    was sent SIGSTOP and not yet SIGCONT."""
 
     pid: int
     exit_code: int | None
@@ -114,9 +115,9 @@ class Guard:
         """Start a process again as it was started before, once it has ended; returns its new id."""
         return self._ask("restart", name=name)
 
-    def signal(self, name: str, number: int) -> None:
-        """Send a signal to a process and to all that it started; one that has ended gets none."""
-        self._ask("signal", name=name, number=int(number))
+    def signal(self, name: str, number: int, *, alone: bool = False) -> None:
+        """Send a signal to a process and, unless it alone is meant, to all that it started; none if it has ended."""
+        self._ask("signal", name=name, number=int(number), alone=alone)
 
     def pids(self, name: str) -> list[int]:
         """The ids of a process and of all that it started and that still run; none if it has ended."""
@@ -126,10 +127,15 @@ class Guard:
         """Every process that was started, by name."""
         return {name: ProcessState(*state) for name, state in self._ask("states").items()}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not closed."""
+        return self._socket.fileno() >= 0
+
     def close(self) -> None:
         """End all processes, wait for that, and remove the folder; closing twice is harmless."""
         atexit.unregister(self.close)
-        if self._socket.fileno() < 0:
+        if not self.is_open:
             return
         self._let_go()
         self._process.wait()
@@ -175,6 +181,7 @@ class _Watch:
         Path(self.folder_path).chmod(0o711)
         self.children: dict[str, subprocess.Popen] = {}
         self.requests: dict[str, dict[str, Any]] = {}
+        self.stopped: dict[str, bool] = {}
         self._libc = ctypes.CDLL(None) if sys.platform == "linux" else None
         if self._libc is not None:
             self._libc.prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: who loses its parent becomes the guard's child
@@ -212,7 +219,7 @@ class _Watch:
                 **_identity(user),
             )
         given = {"argv": argv, "env": env, "cwd": cwd, "log": log, "user": user, "last_signal": last_signal}
-        self.requests[name] = given
+        self.requests[name], self.stopped[name] = given, False
         return self.children[name].pid
 
     def _end_with_parent(self, parent: int, number: int) -> None:
@@ -231,10 +238,15 @@ class _Watch:
         child = self.children[name]
         return [] if child.poll() is not None else [child.pid, *(process.pid for process in _offspring(child.pid))]
 
-    def signal(self, name: str, number: int) -> None:
+    def signal(self, name: str, number: int, alone: bool = False) -> None:
         child = self.children[name]
         if child.poll() is not None:
             return
+        if alone:
+            child.send_signal(number)
+            return
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            self.stopped[name] = number == signal.SIGSTOP
         others = _offspring(child.pid)
         os.killpg(child.pid, number)
         for process in others:
@@ -251,7 +263,7 @@ class _Watch:
             if process.pid not in known:  # an orphan of one of them
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(process.pid, os.WNOHANG)
-        return {name: (child.pid, child.poll(), _stopped(child)) for name, child in self.children.items()}
+        return {name: (child.pid, child.poll(), self.stopped[name]) for name, child in self.children.items()}
 
     def end(self) -> None:
         """End all that descends from this process, each child by the signal that it asked for, and go."""
@@ -301,15 +313,6 @@ def _group(pid: int) -> int | None:
 def _send(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _stopped(child: subprocess.Popen) -> bool:
-    import psutil
-
-    try:
-        return psutil.Process(child.pid).status() == psutil.STATUS_STOPPED
-    except psutil.NoSuchProcess:
-        return False
 
 
 def main() -> None:

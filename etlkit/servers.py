@@ -89,10 +89,13 @@ class Redis(NamedTuple):
         return f"redis+socket://:{quote(self.password, safe='')}@{self.socket}"
 
     def client(self, **options: Any) -> RedisClient:
-        """A client of the redis package."""
+        """A client of the redis package; unless `retry` says otherwise it tells at once that the server is away."""
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        return redis.Redis(unix_socket_path=self.socket, password=self.password, **options)
+        once = {"retry": Retry(NoBackoff(), 0), **options}
+        return redis.Redis(unix_socket_path=self.socket, password=self.password, **once)
 
     def __repr__(self) -> str:
         return "<Redis on a socket>"

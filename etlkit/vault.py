@@ -78,7 +78,12 @@ def new_key() -> str:
 
 # --- which key ---
 
-_keys_in_memory: WeakKeyDictionary[Store, list[str]] = WeakKeyDictionary()
+_keys_of_stores: WeakKeyDictionary[Store, list[str]] = WeakKeyDictionary()
+
+
+def give_key(store: Store, key: str) -> None:
+    """Have this process open what `store` holds with a key of its own, whatever the settings say."""
+    _keys_of_stores[store] = [key]
 
 
 def key_file() -> Path:
@@ -120,7 +125,9 @@ def texts_to_list(store: Store, tokens: Sequence[str]) -> list[str | None]:
 def _keys(store: Store) -> tuple[list[str], str]:
     """The keys in force, and where they are."""
     if store.in_memory:
-        return _keys_in_memory.setdefault(store, [new_key()]), "this process"
+        _keys_of_stores.setdefault(store, [new_key()])
+    if store in _keys_of_stores:
+        return _keys_of_stores[store], "this process"
     configured, source = conf.current.raw("core", "fernet_key")
     if configured:
         return configured.split(","), source
@@ -198,8 +205,8 @@ def rotate(store: Store) -> int:
     with store.transaction():
         old = vault_of(store)
         texts = {token: old.decrypt(token, what) for what, token in stored_tokens(store)}
-        if store.in_memory:
-            _keys_in_memory[store].insert(0, new_key())
+        if store in _keys_of_stores:
+            _keys_of_stores[store].insert(0, new_key())
         elif not conf.get("core", "fernet_key"):
             _add_key(key_file())
         new = Vault(*_keys(store))
