@@ -23,7 +23,7 @@ import heapq
 import itertools
 import logging
 import threading
-from collections.abc import Container, Hashable, Iterable
+from collections.abc import Container, Hashable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from etlkit.active_runs import ActiveRun, RunQueue, ScheduledDag
@@ -446,12 +446,12 @@ class Scheduler:
                 run = queue.waiting.popleft()
                 self.store.set_run_state(run.id, "queued", "running", now)
                 self._run_event(run, "queued", "running", now)
-                self._activate(run._replace(state="running", start_date=now), now)
+                self._activate(run._replace(state="running", start_date=now), self.store.task_instances(run.id), now)
 
-    def _activate(self, row: RunRow, now: datetime) -> None:
+    def _activate(self, row: RunRow, tasks: Sequence[TaskRow], now: datetime) -> None:
         """Begin to look after the tasks of a running run."""
         entry = self._own[row.dag_id]
-        run = ActiveRun(row, entry, self._reconciled(entry, row, now))
+        run = ActiveRun(row, entry, self._reconciled(entry, row, tasks, now))
         self._active[row.id] = entry.runs[row.id] = run
         self._queue_for(row).running += 1
         self._changes += 1
@@ -470,9 +470,10 @@ class Scheduler:
             elif task.state == SUCCESS and task.skips:
                 run.rule_out(task.skips, task.map_index)
 
-    def _reconciled(self, entry: ScheduledDag, row: RunRow, now: datetime) -> list[TaskRow]:
+    def _reconciled(
+        self, entry: ScheduledDag, row: RunRow, tasks: Sequence[TaskRow], now: datetime
+    ) -> Sequence[TaskRow]:
         """The run's task instances, after its DAG may have changed: new and returned ones open, lost ones removed."""
-        tasks = self.store.task_instances(row.id)
         states = {task.state for task in tasks}
         if {
             task.task_id for task in tasks if task.map_index < 0
@@ -824,13 +825,14 @@ class Scheduler:
         with self.store.transaction():
             self.store.changed_elsewhere()  # what was changed while this waited for its turn is read now
             self._read_settings()
+            tasks = self.store.running_task_instances()
             for run in self.store.open_runs():
                 if run.dag_id not in self._own:
                     continue
                 if run.state == "queued":
                     self._queue_run(run)
                 else:
-                    self._activate(run, now)
+                    self._activate(run, tasks.get(run.id, []), now)
         for entry in self._own.values():
             self._expect_next_run(entry, now)
             self._assets_changed |= entry.dag.timetable.asset_condition is not None

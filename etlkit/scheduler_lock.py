@@ -178,9 +178,11 @@ class ServerLock:
 
 
 def _session_that_schedules(store: Store) -> str | None:
-    row = store.run_sql(
+    """Who has the lock, or all who share it."""
+    rows = store.run_sql(
         f"""SELECT application_name FROM pg_locks JOIN pg_stat_activity USING (pid)
             WHERE locktype = 'advisory' AND (classid, objid) = {LOCK_ID} AND granted
-              AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-    ).fetchone()
-    return row and (row[0] or "another process")
+              AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+            ORDER BY backend_start"""
+    ).fetchall()
+    return ", ".join(name or "another process" for (name,) in rows) or None

@@ -740,6 +740,17 @@ class Store:
         ).fetchall()
         return [_task_row(row) for row in rows]
 
+    def running_task_instances(self) -> dict[int, list[TaskRow]]:
+        """The task instances of all running runs, by the run's id, each in the order they were created."""
+        rows = self.run_sql(
+            f"""SELECT {TASK_COLUMNS} FROM task_instance
+                WHERE dag_run_id IN (SELECT id FROM dag_run WHERE state = 'running') ORDER BY id"""
+        ).fetchall()
+        of_run: dict[int, list[TaskRow]] = {}
+        for task in map(_task_row, rows):
+            of_run.setdefault(task.dag_run_id, []).append(task)
+        return of_run
+
     def states_of_tasks(self, run_pk: int, task_ids: Sequence[str]) -> dict[str, list[str | None]]:
         """The states of all instances of some tasks of a run, by task id; a task without one is left out."""
         names = {f"task_{n}": task_id for n, task_id in enumerate(task_ids)}
@@ -763,6 +774,21 @@ class Store:
         """What proves that the attempt which holds a task instance holds it; empty if none does."""
         row = self.run_sql("SELECT token FROM task_instance WHERE id = :id", {"id": task_pk}).fetchone()
         return row[0] or ""
+
+    def maker(self, task_pk: int) -> tuple[str, int] | None:
+        """Host and process id of the attempt that is running; None if none is."""
+        sql = "SELECT hostname, pid FROM task_instance WHERE id = :id AND state = 'running'"
+        return self.run_sql(sql, {"id": task_pk}).fetchone()
+
+    def report_dead(self, task_pk: int, maker: tuple[str, int]) -> None:
+        """Somebody saw that the process of a running attempt is gone: it has no sign of life any more."""
+        changed = self.run_sql(
+            """UPDATE task_instance SET last_heartbeat_at = NULL
+               WHERE id = :id AND state = 'running' AND hostname = :hostname AND pid = :pid""",
+            {"id": task_pk, "hostname": maker[0], "pid": maker[1]},
+        ).rowcount
+        if changed and self.tells_ends:
+            self.run_sql("SELECT pg_notify(:channel, :id)", {"channel": ENDED, "id": str(task_pk)})
 
     def watched_instances(self, task_pks: Sequence[int]) -> dict[int, tuple[TaskRow, datetime | None]]:
         """Some task instances by their ids, each with the last sign of life of its attempt; PostgreSQL alone."""
