@@ -283,6 +283,20 @@ def test_one_schedules_at_a_time_and_is_named(open_store):
         assert "(b)" in scheduled_by(one)
 
 
+def test_those_who_share_it_keep_out_who_wants_it_alone(open_store):
+    one, two, alone = open_store(), open_store(), open_store()
+    with scheduling(one, "a", shared=True):
+        with scheduling(two, "b", shared=True):
+            with pytest.raises(MetadataError, match=r"by .*\(a\), .*\(b\); wait"), scheduling(alone, "c"):
+                pass
+            assert scheduled_by(alone).count("process") == 2
+        with pytest.raises(MetadataError, match=r"by .*\(a\); wait"), scheduling(alone, "c"):
+            pass
+    with scheduling(alone, "c"):
+        with pytest.raises(MetadataError, match=r"by .*\(c\); wait"), scheduling(one, "a", shared=True):
+            pass
+
+
 def test_a_holder_whose_connection_is_lost_has_lost_the_right(open_store):
     one, two = open_store(), open_store()
     pid = one.cursor.connection.info.backend_pid
