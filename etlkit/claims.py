@@ -40,7 +40,7 @@ class Claims:
     def renew(self, now: datetime, known: Collection[str], busy: Collection[str]) -> bool:
         """Show that this scheduler is alive; whether other DAGs are its own now than before.
 
-        `known` are the ids of the DAGs that it could look after, `busy` those of which it has runs under way.
+        `known` are the ids of the DAGs that it could look after, `busy` those that it cannot give up now.
         """
         return False
 

@@ -279,7 +279,9 @@ class Scheduler:
         """Show the other schedulers, if there are any, that this one is alive, and see which DAGs are its own."""
         if self.claims.is_due(now):
             self._slots.used_by_others = {}  # the next pass asks anew
-            self._stale |= self.claims.renew(now, self.dags, {run.row.dag_id for run in self._active.values()})
+            # Attempts that are made in processes of its own cannot be handed to another scheduler with their DAG.
+            busy = () if self.executor.detached else {run.row.dag_id for run in self._active.values()}
+            self._stale |= self.claims.renew(now, self.dags, busy)
 
     def _has_work(self, now: datetime) -> bool:
         """Whether a pass would do anything; asked often, so it only looks at the heads of the queues."""

@@ -292,9 +292,9 @@ def test_those_who_share_it_keep_out_who_wants_it_alone(open_store):
             assert scheduled_by(alone).count("process") == 2
         with pytest.raises(MetadataError, match=r"by .*\(a\); wait"), scheduling(alone, "c"):
             pass
-    with scheduling(alone, "c"):
-        with pytest.raises(MetadataError, match=r"by .*\(c\); wait"), scheduling(one, "a", shared=True):
-            pass
+    refused = pytest.raises(MetadataError, match=r"by .*\(c\); wait")
+    with scheduling(alone, "c"), refused, scheduling(one, "a", shared=True):
+        pass
 
 
 def test_a_holder_whose_connection_is_lost_has_lost_the_right(open_store):

@@ -146,6 +146,28 @@ def test_one_that_joins_gets_a_share_of_what_rests(new_team):
     assert [len(dags) for dags in team.owners()] == [2, 2]
 
 
+def test_what_is_busy_stays_unless_its_attempts_are_made_elsewhere(new_team):
+    class Detached(HandExecutor):
+        detached = True
+
+        def adopt(self, work):
+            self.submit(work)
+
+    for executor, shares in ((HandExecutor, [4, 0]), (Detached, [2, 2])):
+        team = new_team(executor=executor)
+        team.join()
+        team.jump(HOUR)
+        team.settle()
+        team.join()
+        team.pass_time(4 * SECOND)
+        assert [len(dags) for dags in team.owners()] == shares
+    heir = team.members[1]
+    assert heir.executor.tasks == ["x", "x"]
+    heir.executor.end()
+    team.settle()
+    assert heir.executor.tasks == ["y", "y"]
+
+
 def test_dags_that_only_one_knows_are_its_own(new_team):
     team = new_team()
     team.join(["a", "b", "c"]), team.join(["d"])
