@@ -113,6 +113,7 @@ class Worker:
         work = patiently(self.store, lambda: self._begin(reference))
         if work is None:
             log.info("%s is not wanted any more, or somebody else makes it", reference)
+            self._look_at_maker(reference.task_pk)
             return None
         with contextlib.ExitStack() as stack:
             if self._warehouse is not None:
@@ -139,6 +140,15 @@ class Worker:
             return self.runner.begin(work)  # one statement, which is a transaction of its own
         with self.store.transaction():
             return self.runner.begin(work)
+
+    def _look_at_maker(self, task_pk: int) -> None:
+        """An order comes again when the process died that had it: if so, nobody needs to wait for its heartbeat."""
+        from psutil import pid_exists
+
+        maker = self.store.maker(task_pk)
+        if maker is not None and maker[0] == self.runner.hostname and not pid_exists(maker[1]):
+            log.warning("process %s, which made it, is gone", maker[1])
+            self.store.report_dead(task_pk, maker)
 
     def _read_dag(self, reference: Reference) -> tuple[DAG, BaseOperator]:
         """The DAG and the task as the file has them now; if it has not, a task that fails and says why."""

@@ -1,0 +1,349 @@
+"""CeleryExecutor and `etlkit worker`, with a real PostgreSQL, a real Redis and workers that are really killed.
+
+Tests and tasks wait for each other through named pipes: opening one waits until the other side opens it too.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+pytest.importorskip("celery", reason="Celery is not installed; run: pip install 'etlkit[cluster]'")
+
+from etlkit.clock import SystemClock
+from etlkit.config import settings
+from etlkit.dag import DAG
+from etlkit.dag_folder import DagFolder
+from etlkit.errors import ConfigError, DagError
+from etlkit.executors import from_settings
+from etlkit.executors.celery import CeleryExecutor
+from etlkit.guard import Guard
+from etlkit.logs import LogStore
+from etlkit.operators.empty import EmptyOperator
+from etlkit.runs import clear_run, trigger_run
+from etlkit.runtime import TaskRunner
+from etlkit.scheduler import Scheduler
+from etlkit.servers import start_redis, wait_until
+from etlkit.store import LOST, Store
+from etlkit.time_limit import time_limit
+from tests import servers
+
+ETLKIT = Path(sys.executable).with_name("etlkit")
+
+DAGS = """
+    import os
+    from pathlib import Path
+    from etlkit import DAG, task
+
+    HERE = Path(__file__).parent.parent
+
+    def meet(ti):
+        "Say who makes the attempt, and wait until the test lets go."
+        (HERE / "arrived").open("w").write(f"{os.getpid()} {os.getppid()}")
+        (HERE / "go on").open().read()
+        (HERE / "attempts").open("a").write(f"{ti.try_number}\\n")
+
+    @task
+    def one():
+        return 1
+
+    @task
+    def add_one(x):
+        print("adding")
+        return x + 1
+
+    @task(queue="heavy")
+    def lift():
+        return os.getppid()
+
+    with DAG("sums"):
+        add_one(one())
+    with DAG("meeting"):
+        task(meet)()
+    with DAG("gym"):
+        lift()
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_test_hangs():
+    with time_limit(60, lambda: TimeoutError("a test waits for something that does not happen")):
+        yield
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    return servers.postgres()
+
+
+@pytest.fixture
+def guard():
+    with Guard() as guard:
+        yield guard
+
+
+class Site:
+    """A home with DAG files, a database and a broker; schedulers and workers that use them."""
+
+    def __init__(self, home, database, broker, guard):
+        self.home, self.guard, self.database = home, guard, database
+        (home / "dags").mkdir()
+        (home / "dags" / "all.py").write_text(dedent(DAGS))
+        for name in ("arrived", "go on"):
+            os.mkfifo(home / name)
+        self.values = {
+            "ETLKIT_HOME": str(home),
+            "ETLKIT__CORE__DAGS_FOLDER": str(home / "dags"),
+            "ETLKIT__CORE__EXECUTOR": "CeleryExecutor",
+            "ETLKIT__DATABASE__SQL_ALCHEMY_CONN": database,
+            "ETLKIT__CELERY__BROKER_URL": broker,
+            "ETLKIT__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "0.2",
+            "ETLKIT__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
+            "ETLKIT__SCHEDULER__TASK_QUEUED_TIMEOUT": "30",
+        }
+        self.store = Store(database)
+
+    def worker(self, name="worker", *words, **values):
+        env = {**os.environ, **self.values, **values}
+        command = [str(ETLKIT), "worker", "--concurrency", "1", *words]
+        return self.guard.start(name, command, env=env, log=self.home / f"{name}.log")
+
+    def said(self, name="worker"):
+        return (self.home / f"{name}.log").read_text()
+
+    @contextmanager
+    def scheduler(self, **values):
+        with (
+            settings({**self.values, **values}),
+            closing(Store(self.values["ETLKIT__DATABASE__SQL_ALCHEMY_CONN"])) as store,
+        ):
+            logs = LogStore(self.home / "logs")
+            scheduler = Scheduler(store, SystemClock(), from_settings(), runner=TaskRunner(store, SystemClock(), logs))
+            for dag in DagFolder(self.home / "dags").dags.values():
+                scheduler.add_dag(dag)
+            try:
+                yield scheduler
+            finally:
+                scheduler.executor.stop()
+
+    def trigger(self, scheduler, dag_id):
+        return trigger_run(scheduler.store, scheduler.entry(dag_id).dag, now=scheduler.clock.now())
+
+    def arrival(self):
+        """The process ids of the attempt that waits now, and of its worker."""
+        return tuple(map(int, (self.home / "arrived").read_text().split()))
+
+    def let_go(self):
+        (self.home / "go on").write_text("")
+
+    def attempts(self):
+        file = self.home / "attempts"
+        return file.read_text().split() if file.exists() else []
+
+
+@pytest.fixture
+def site(tmp_path, postgres, guard):
+    database = postgres.url(postgres.create_database("celery"))
+    redis = servers.redis()
+    redis.client().flushall()
+    site = Site(tmp_path, database, redis.url, guard)
+    yield site
+    site.store.close()
+
+
+def go_on_until(scheduler, happened):
+    while not happened():
+        scheduler.tick() or scheduler.executor.wait(1)
+
+
+def state(scheduler, run):
+    return scheduler.store.run(run.dag_id, run.run_id).state
+
+
+def test_a_run_from_queued_to_success_in_another_process(site):
+    site.worker()
+    with site.scheduler() as scheduler:
+        run = site.trigger(scheduler, "sums")
+        scheduler.settle()
+        assert state(scheduler, run) == "success"
+        assert scheduler.store.pull_xcom(run.id, "add_one", "return_value") == [(-1, "2")]
+        pids = {scheduler.store.run_sql("SELECT pid FROM task_instance").fetchone()[0]}
+        assert pids <= set(site.guard.pids("worker")[1:])
+        log = LogStore(site.home / "logs").folder.rglob("*.log")
+        assert ["adding" in path.read_text() for path in log if "add_one" in str(path)] == [True]
+    site.guard.signal("worker", signal.SIGTERM, alone=True)
+    site.guard._ask("wait", name="worker")
+    said = site.said()
+    assert f"sums.add_one of {run.run_id}, try 1: success" in said
+    assert servers.redis().password not in said and servers.PASSWORD not in said and "Traceback" not in said
+
+
+def test_what_a_killed_worker_was_at_is_made_again_and_costs_one_try(site):
+    site.worker()
+    with site.scheduler(ETLKIT__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="1") as scheduler:
+        run = site.trigger(scheduler, "meeting")
+        scheduler.tick()
+        site.arrival()
+        site.guard.signal("worker", signal.SIGKILL)
+        site.worker("another")
+        go_on_until(scheduler, lambda: scheduler.store.history(run.id))
+        scheduler.tick()
+        site.arrival()
+        site.let_go()
+        scheduler.settle()
+        assert state(scheduler, run) == "success"
+        assert [(row[2], row[3], row[6]) for row in scheduler.store.history(run.id)] == [(1, "failed", LOST)]
+    assert site.attempts() == ["2"]
+
+
+def test_a_slot_that_is_killed_alone_is_noticed_without_waiting_for_its_heartbeat(site):
+    site.worker()
+    with site.scheduler() as scheduler:
+        run = site.trigger(scheduler, "meeting")
+        scheduler.tick()
+        first, worker = site.arrival()
+        os.kill(first, signal.SIGKILL)
+        go_on_until(scheduler, lambda: scheduler.store.history(run.id))
+        scheduler.tick()
+        second, same_worker = site.arrival()
+        site.let_go()
+        scheduler.settle()
+        assert state(scheduler, run) == "success"
+        assert first != second and worker == same_worker
+    assert site.attempts() == ["2"]
+
+
+def test_a_message_that_comes_twice_makes_one_attempt(site):
+    site.worker()
+    with site.scheduler() as scheduler:
+        run = site.trigger(scheduler, "meeting")
+        scheduler.tick()
+        (watched,) = scheduler.executor._watched.values()
+        scheduler.executor._send(watched.work)
+        scheduler.executor._send(watched.work)
+        site.worker("another")
+        site.arrival()
+        site.let_go()
+        scheduler.settle()
+        sums = site.trigger(scheduler, "sums")
+        scheduler.settle()  # behind them in the queue
+        assert (state(scheduler, run), state(scheduler, sums)) == ("success", "success")
+    assert site.attempts() == ["1"]
+    assert (site.said() + site.said("another")).count("is not wanted any more, or somebody else makes it") == 2
+
+
+def test_an_attempt_that_was_cleared_is_interrupted_and_does_not_count(site):
+    site.worker()
+    site.worker("another")
+    with site.scheduler() as scheduler:
+        run = site.trigger(scheduler, "meeting")
+        scheduler.tick()
+        first = site.arrival()
+        clear_run(scheduler.store, scheduler.entry("meeting").dag, run, now=scheduler.clock.now())
+        scheduler.tick()
+        assert site.arrival() != first
+        said = "meet was interrupted: it was cleared, ended or taken over meanwhile"
+        assert wait_until(lambda: any(said in log.read_text() for log in site.home.rglob("attempt=1.log")), 20)
+        site.let_go()
+        scheduler.settle()
+        assert state(scheduler, run) == "success"
+    assert site.attempts() == ["2"]
+
+
+def test_tasks_wait_for_a_broker_that_is_away(site, guard):
+    redis = start_redis(guard, name="broker")
+    site.values["ETLKIT__CELERY__BROKER_URL"] = redis.url
+    site.worker()
+    with site.scheduler() as scheduler:
+        site.trigger(scheduler, "sums")
+        scheduler.settle()
+        guard.signal("broker", signal.SIGKILL)
+        run = site.trigger(scheduler, "sums")
+        scheduler.tick()
+        assert scheduler.executor.in_flight == 1
+        guard.restart("broker")
+        scheduler.settle()
+        assert state(scheduler, run) == "success"
+
+
+def test_queues(site):
+    heavy = site.worker("heavy", "--queues", "heavy,heavier")
+    with site.scheduler() as scheduler:
+        sums, gym = site.trigger(scheduler, "sums"), site.trigger(scheduler, "gym")
+        go_on_until(scheduler, lambda: state(scheduler, gym) == "success")
+        assert state(scheduler, sums) == "running"
+        assert scheduler.store.pull_xcom(gym.id, "lift", "return_value") == [(-1, str(heavy))]
+        site.worker()
+        scheduler.settle()
+        assert state(scheduler, sums) == "success"
+
+
+def test_the_next_scheduler_looks_after_what_the_last_one_left(site):
+    with site.scheduler() as scheduler:
+        queued = site.trigger(scheduler, "sums")
+        scheduler.tick()
+        servers.redis().client().flushall()  # as if the broker had never got the message
+    site.worker()
+    with site.scheduler() as scheduler:
+        running = site.trigger(scheduler, "meeting")
+        scheduler.tick()
+        site.arrival()
+    with site.scheduler() as scheduler:
+        scheduler.recover()
+        scheduler.tick()
+        site.let_go()
+        scheduler.settle()
+        assert (state(scheduler, queued), state(scheduler, running)) == ("success", "success")
+        assert scheduler.store.history(running.id) == []
+
+
+def test_an_attempt_outlives_a_database_that_is_away(site):
+    site.worker()
+    with site.scheduler() as scheduler:
+        run = site.trigger(scheduler, "meeting")
+        scheduler.tick()
+        site.arrival()
+        mine = [store.cursor.connection.info.backend_pid for store in (scheduler.store, site.store)]
+        site.store.run_sql(
+            """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND NOT pid = ANY(:mine)""",
+            {"mine": mine},
+        )
+        site.let_go()
+        scheduler.settle()
+        assert (state(scheduler, run), scheduler.store.history(run.id)) == ("success", [])
+    assert site.attempts() == ["1"]
+
+
+def test_a_dag_that_the_worker_does_not_have_fails_its_task_and_says_why(site, tmp_path_factory):
+    site.worker(ETLKIT__CORE__DAGS_FOLDER=str(tmp_path_factory.mktemp("empty")))
+    with site.scheduler() as scheduler:
+        run = site.trigger(scheduler, "sums")
+        go_on_until(scheduler, lambda: state(scheduler, run) == "failed")
+        errors = scheduler.store.run_sql("SELECT error FROM task_instance WHERE state = 'failed'").fetchall()
+    assert [re.sub(r": .*empty\d*", ": ", error) for (error,) in errors] == [
+        "AirflowException: /all.py: there is no such file or folder; create it, or set [core] dags_folder"
+    ]
+
+
+def test_what_cannot_work_is_refused_in_one_line(site):
+    with pytest.raises(ConfigError, match=r"SQLite is a file; set .* sql_alchemy_conn to postgresql://"):
+        Scheduler(Store(), SystemClock(), CeleryExecutor())
+    with site.scheduler() as scheduler, DAG("nowhere") as dag:
+        EmptyOperator(task_id="a")
+        with pytest.raises(DagError, match=r"'nowhere' lies in no file, .* write it into one"):
+            scheduler.add_dag(dag)
+    for url, words in {
+        "localhost": "is not a URL; write redis://",
+        "redis://:pa:ss/word@localhost": "port is not a number; write characters such as @ : / in a password as %40",
+    }.items():
+        values = {**os.environ, **site.values, "ETLKIT__CELERY__BROKER_URL": url}
+        done = subprocess.run([ETLKIT, "worker"], env=values, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 2 and re.fullmatch(rf"etlkit: \[celery\] broker_url .*{words}.*\n", done.stderr)
+        assert "word" not in done.stderr.replace("password", "")
