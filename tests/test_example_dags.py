@@ -1,14 +1,22 @@
 """The example DAGs do what they say, on real data."""
 
+import json
+import os
+import re
 from pathlib import Path
 
 import pytest
 
-from etlkit import Lab, datasets, example_dags
+from etlkit import DAG, Lab, LocalExecutor, datasets, example_dags, task
 from etlkit.dag_files import load_dag_file
+from etlkit.example_dags import weather_many_nodes
 from etlkit.example_dags.weather import weather
+from etlkit.hooks import BaseHook
+from etlkit.servers import wait_until
 from etlkit.sources import DailyWeather, Revision
+from etlkit.warehouse import connect
 from tests.engine import at
+from tests.servers import postgres
 
 FILES = sorted(path for path in Path(example_dags.__file__).parent.glob("*.py") if path.stem != "__init__")
 ROWS = "SELECT airport, CAST(date AS VARCHAR), mean, low, high, hours FROM daily_weather ORDER BY date, airport"
@@ -77,3 +85,81 @@ def test_weather_may_run_in_any_order_and_again():
     assert rows(backwards) == rows(forwards)
     backwards.backfill("weather", "2013-01-01", "2013-01-08", reprocess="completed")
     assert rows(backwards) == rows(forwards)
+
+
+# --- by many workers --------------------------------------------------------------------------------------------------
+
+DAYS = "2013-03-09", "2013-03-11"
+"""Days that a lab loads; the second has 23 hours."""
+
+
+def tables(ask):
+    return [ask(f"SELECT * FROM {name} ORDER BY 1, 2") for name in ("readings", "daily_weather")]
+
+
+@pytest.fixture(scope="module")
+def by_one_worker():
+    with Lab(start="2013-12-31").add(weather(DailyWeather()), paused=True) as lab:
+        lab.backfill("weather", *DAYS)
+        return tables(lambda query: lab.warehouse.execute(query).fetchall())
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Where the DAGs of many workers find their warehouses."""
+
+    def connection(name, value):
+        monkeypatch.setenv(f"ETLKIT_CONN_{name}", value)
+
+    monkeypatch.setenv("ETLKIT_VAR_WEATHER_FILES", str(tmp_path / "files"))
+    connection("WEATHER_DUCKDB", json.dumps({"conn_type": "duckdb", "host": str(tmp_path / "weather.duckdb")}))
+    return connection
+
+
+WAYS = {dag.dag_id: dag for dag in load_dag_file(weather_many_nodes.__file__)}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_many_workers_leave_the_tables_that_one_leaves(way, places, by_one_worker):
+    if way == "weather_postgres":
+        places("WEATHER_POSTGRES", postgres().url(postgres().create_database("weather")))
+    with Lab(start="2014-01-02", executor=LocalExecutor(3)) as lab:
+        lab.add(WAYS[way]).set_pool("duckdb", 1).backfill(way, *DAYS)
+        attempts = lab.sql("SELECT state, try_number, pid FROM task_instance")
+    assert set(zip(attempts["state"], attempts["try_number"], strict=True)) == {("success", 1)}
+    assert os.getpid() not in set(attempts["pid"])
+    hook = BaseHook.get_hook("weather_postgres" if way == "weather_postgres" else "weather_duckdb")
+    assert tables(hook.get_records) == by_one_worker
+
+
+def test_a_day_by_many_workers_may_be_loaded_again(places, by_one_worker):
+    with Lab(start="2014-01-02").add(WAYS["weather_files"]).set_pool("duckdb", 1) as lab:
+        lab.backfill("weather_files", *DAYS, reverse=True)
+        lab.backfill("weather_files", *DAYS, reprocess="completed")
+    assert tables(BaseHook.get_hook("weather_duckdb").get_records) == by_one_worker
+
+
+def test_two_workers_at_one_file_and_the_second_is_refused(tmp_path):
+    file, opened, tried = (tmp_path / name for name in ("weather.duckdb", "opened", "tried"))
+    with DAG("two") as two:
+
+        @task
+        def first():
+            with connect(file):
+                opened.touch()
+                assert wait_until(tried.exists, 60)
+
+        @task
+        def second():
+            assert wait_until(opened.exists, 60)
+            try:
+                connect(file).close()
+            finally:
+                tried.touch()
+
+        first(), second()
+    with Lab(start="2014-01-02", executor=LocalExecutor(2)) as lab:
+        lab.add(two).trigger()
+        errors = lab.task_instances().set_index("task_id")["error"]
+    assert errors["first"] is None
+    assert re.match(r"WarehouseError: .*weather\.duckdb is held by another process \(PID \d+\)", errors["second"])
