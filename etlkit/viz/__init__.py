@@ -11,14 +11,17 @@ from etlkit.viz.dag_graph import MOST_TASKS, graph
 from etlkit.viz.interval_timeline import timeline
 from etlkit.viz.looks import STATES, TELLING, Picture
 from etlkit.viz.merge_bars import merge_counts
+from etlkit.viz.queue_chart import MOST_CLUSTERS, queue_depth
 from etlkit.viz.rule_table import trigger_rules
 from etlkit.viz.run_calendar import calendar
 from etlkit.viz.run_gantt import Attempt, gantt
 from etlkit.viz.run_grid import MOST_RUNS, Cell, grid
+from etlkit.viz.scaling_curve import Scaled, scaling
 from etlkit.viz.state_chart import state_machine
 from etlkit.viz.weather import Day, temperatures
 
 __all__ = [
-    "MOST_RUNS", "MOST_TASKS", "STATES", "TELLING", "Attempt", "Cell", "Day", "Picture", "calendar", "gantt", "graph",
-    "grid", "merge_counts", "state_machine", "temperatures", "timeline", "trigger_rules",
+    "MOST_CLUSTERS", "MOST_RUNS", "MOST_TASKS", "STATES", "TELLING", "Attempt", "Cell", "Day", "Picture", "Scaled",
+    "calendar", "gantt", "graph", "grid", "merge_counts", "queue_depth", "scaling", "state_machine", "temperatures",
+    "timeline", "trigger_rules",
 ]  # fmt: skip

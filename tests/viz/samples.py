@@ -95,6 +95,19 @@ def a_report(before=0, new=0, duplicates=0, replaced=0, inserted=0, removed=0, t
     )
 
 
+def queues(count):
+    """The queues of so many clusters, over days, with thousands of moments."""
+    chance = random.Random(count)
+    return {f"{LONG}{i}": [(90.0 * k * (i + 1), chance.randrange(5000)) for k in range(3000)] for i in range(count)}
+
+
+def scaled():
+    """One node with up to 1024 slots, and up to 1024 nodes with 1, 4 and 16 slots."""
+    up = [viz.Scaled(1, 4**i, 10**6 / 4**i, i, i * 4**i) for i in range(6)]
+    out = [viz.Scaled(4**i, k, 1.1 * 10**6 / 4**i / k, 4**i, 4**i) for i in range(1, 6) for k in (1, 4, 16)]
+    return [*out, *up]
+
+
 PICTURES = {
     "graph": lambda: viz.graph(make_dag("d", "a >> b")),
     "graph: no tasks": lambda: viz.graph(DAG("empty")),
@@ -132,6 +145,15 @@ PICTURES = {
     "calendar": lambda: viz.calendar([(date(2013, 2, 28), "failed")], "weather"),
     "calendar: no runs": lambda: viz.calendar([]),
     "calendar: a year": lambda: viz.calendar([(date(2013, 1, 1) + i * DAY, "success") for i in range(365)], LONG),
+    "queue depth": lambda: viz.queue_depth({"4 × 1": [(0, 3), (1, 2), (60, 1), (61, 0)]}, "weather"),
+    "queue depth: nothing": lambda: viz.queue_depth({}, "weather"),
+    "queue depth: no time": lambda: viz.queue_depth({"4 × 1": [(0, 0)]}),
+    "queue depth: twelve": lambda: viz.queue_depth(queues(12), LONG),
+    "queue depth: Hangul": lambda: viz.queue_depth({HANGUL: [(0, 10**6), (10**9, 0)]}, HANGUL),
+    "scaling": lambda: viz.scaling([viz.Scaled(1, 1, 480), viz.Scaled(1, 4, 120), viz.Scaled(4, 1, 150, 2, 1)], "w"),
+    "scaling: nothing": lambda: viz.scaling([], "weather"),
+    "scaling: one": lambda: viz.scaling([viz.Scaled(3, 2, 10)]),
+    "scaling: many": lambda: viz.scaling(scaled(), LONG),
     "trigger rules": viz.trigger_rules,
     "trigger rules: no cases": lambda: viz.trigger_rules(upstream=[()]),
     "trigger rules: five tasks": lambda: viz.trigger_rules(
