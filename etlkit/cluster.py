@@ -212,10 +212,11 @@ class Cluster:
             raise EtlkitError(f"{name} has not ended after {PATIENCE:.0f} seconds; kill({name!r}) ends it at once")
         return self
 
-    def restart(self, name: str) -> Cluster:
-        """Start a process that has ended again, as it was started before; returns when it is ready."""
+    def restart(self, name: str, *, wait: bool = True) -> Cluster:
+        """Start a process that has ended again, as it was started before; returns when it is ready, or at once."""
         self._guard.restart(self._known(name))
-        self._wait_until_ready([name])
+        if wait:
+            self._wait_until_ready([name])
         return self
 
     def add_worker(self, slots: int | None = None, queues: Sequence[str] = ()) -> str:
@@ -466,6 +467,10 @@ class Cluster:
     def task_instances(self, all_tries: bool = False) -> pd.DataFrame:
         """The task instances, each with its latest try; with `all_tries`, a row for each attempt that was made."""
         return tables.tries(self.store) if all_tries else tables.task_instances(self.store)
+
+    def xcoms(self) -> pd.DataFrame:
+        """The values that tasks left for each other."""
+        return tables.xcoms(self.store)
 
     def queue_depth(self, queue: str = "default") -> int:
         """How many messages wait in the broker for a worker of that queue."""
