@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from textwrap import dedent
 
+import psutil
 import pytest
 
 pytest.importorskip("celery", reason="Celery is not installed; run: pip install 'etlkit[cluster]'")
@@ -254,6 +255,55 @@ def test_an_attempt_that_was_cleared_is_interrupted_and_does_not_count(site):
         scheduler.settle()
         assert state(scheduler, run) == "success"
     assert site.attempts() == ["2"]
+
+
+def test_a_worker_that_was_stopped_for_too_long_has_lost_its_attempt(site):
+    site.worker()
+    with site.scheduler(ETLKIT__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT="1") as scheduler:
+        run = site.trigger(scheduler, "meeting")
+        scheduler.tick()
+        first = site.arrival()
+        site.guard.signal("worker", signal.SIGSTOP)
+        site.worker("another")
+        go_on_until(scheduler, lambda: scheduler.store.history(run.id))
+        scheduler.tick()
+        assert site.arrival() != first
+        site.guard.signal("worker", signal.SIGCONT)
+        assert wait_until(lambda: any("interrupted" in log.read_text() for log in site.home.rglob("attempt=1.log")), 20)
+        site.let_go()
+        scheduler.settle()
+        assert state(scheduler, run) == "success"
+    assert site.attempts() == ["2"]
+
+
+def test_a_killed_worker_process_leaves_its_slots_to_finish_what_they_are_at(site):
+    site.worker()
+    with site.scheduler() as scheduler:
+        run = site.trigger(scheduler, "meeting")
+        scheduler.tick()
+        slot, worker = site.arrival()
+        os.kill(worker, signal.SIGKILL)
+        site.let_go()
+        scheduler.settle()
+        assert (state(scheduler, run), scheduler.store.history(run.id)) == ("success", [])
+    assert wait_until(lambda: not psutil.pid_exists(slot) or psutil.Process(slot).status() == "zombie", 20)
+
+
+def test_an_attempt_and_its_worker_outlive_the_broker(site, guard):
+    redis = start_redis(guard, name="broker")
+    site.values["ETLKIT__CELERY__BROKER_URL"] = redis.url
+    site.worker()
+    with site.scheduler() as scheduler:
+        run = site.trigger(scheduler, "meeting")
+        scheduler.tick()
+        site.arrival()
+        guard.signal("broker", signal.SIGKILL)
+        site.let_go()
+        scheduler.settle()
+        guard.restart("broker")
+        sums = site.trigger(scheduler, "sums")
+        scheduler.settle()
+        assert (state(scheduler, run), state(scheduler, sums)) == ("success", "success")
 
 
 def test_tasks_wait_for_a_broker_that_is_away(site, guard):

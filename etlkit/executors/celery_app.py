@@ -43,6 +43,7 @@ def settings() -> dict[str, Any]:
         "broker_url": broker,
         "result_backend": results or None,
         "task_ignore_result": not results,
+        "accept_content": ["json"],
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
