@@ -48,8 +48,8 @@ from typing import Any, NamedTuple
 from etlkit.clock import SimulatedClock
 from etlkit.errors import ConfigError
 from etlkit.executors.base import Executor
-from etlkit.runtime import Context, Executed, Outcome, Result, TaskRunner, Work
-from etlkit.states import SUCCESS
+from etlkit.runtime import Context, Executed, Outcome, Result, TaskRunner, Work, time_out
+from etlkit.states import FAILED, SUCCESS
 
 # --- how long things take ---------------------------------------------------------------------------------------------
 
@@ -84,16 +84,22 @@ def lognormal(mean: float, spread: float = 0.5) -> Distribution:
     return Distribution("lognormal", checked("mean", mean, positive=True), checked("spread", spread))
 
 
+MOST = 1e9
+"""The largest number that is taken: of seconds, these are 31 years."""
+
+
 def checked(name: str, value: Any, *, positive: bool = False) -> float:
     """`value`, if it is a number from 0 on (above 0 if it must be `positive`); ConfigError if it is not.
 
     >>> checked("mtbf", -1, positive=True)
     Traceback (most recent call last):
-    etlkit.errors.ConfigError: mtbf must be a number above 0, not -1
+    etlkit.errors.ConfigError: mtbf must be a number above 0 and at most 1e+09, not -1
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < 0 or (positive and not value):
-        raise ConfigError(f"{name} must be a number {'above 0' if positive else 'from 0 on'}, not {value!r}")
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
+    if not number or (positive and not value):
+        raise ConfigError(
+            f"{name} must be a number {'above' if positive else 'from'} 0 and at most {MOST:g}, not {value!r}"
+        )
     return float(value)
 
 
@@ -226,8 +232,8 @@ class SimulatedExecutor(Executor):
       of so many simulated seconds from its start. That costs a task half an interval on average. It also makes the
       simulation fast, as what falls into one interval is handled together. 0 is exact.
 
-    It takes as many attempts as the nodes have slots, whether these are up or not. A task instance's `hostname` is the
-    name of its node.
+    It takes as many attempts as the nodes have slots, up or not; [core] parallelism, pools and a DAG's own limits hold
+    as ever. `execution_timeout` counts in simulated time. A task instance's `hostname` is the name of its node.
     """
 
     def __init__(
@@ -255,16 +261,6 @@ class SimulatedExecutor(Executor):
             if not callable(duration):
                 checked(name, duration)
         self._seeded = any(map(callable, self._durations.values()))
-        self._rng = Random()
-        self._events: list[tuple[datetime, int, Callable[[datetime, Any], None], Any]] = []
-        self._order = itertools.count()
-        self._queue: deque[Attempt] = deque()
-        self._free: deque[tuple[Node, int]] = deque()
-        self._results: list[Result] = []
-        self._in_flight: set[tuple[int, int]] = set()
-        self._begun = self._lost = self._failures = 0
-        self._busy = self._wasted = timedelta()
-        self._running: dict[Attempt, None] = {}
 
     def start(self, runner: TaskRunner) -> None:
         if not isinstance(runner.clock, SimulatedClock):
@@ -273,6 +269,15 @@ class SimulatedExecutor(Executor):
         kind = TaskRunner if self.run_callables else Accounting
         self._runner = kind(runner.store, runner.clock, runner.logs, runner.warehouse)
         self._runner.find_dag = runner.find_dag
+        self._rng, self._order = Random(), itertools.count()
+        self._events: list[tuple[datetime, int, Callable[[datetime, Any], None], Any]] = []
+        self._queue: deque[Attempt] = deque()
+        self._free: deque[tuple[Node, int]] = deque()
+        self._running: dict[Attempt, None] = {}
+        self._results: list[Result] = []
+        self._in_flight: set[tuple[int, int]] = set()
+        self._begun = self._lost = self._failures = 0
+        self._busy = self._wasted = timedelta()
         width, ready = len(str(self.nodes.count)), self.origin + seconds(self.nodes.startup)
         for number in range(1, self.nodes.count + 1):
             name = f"node-{number:0{width}}"
@@ -378,7 +383,7 @@ class SimulatedExecutor(Executor):
         self._failures += 1
         self._lost += len(node.attempts)
         for attempt in node.attempts:
-            self._leave(attempt, moment)
+            self._stop(attempt, moment)
             self._wasted += moment - attempt.begin
             self._at(moment + seconds(self.nodes.notice), self._is_told, Result(attempt.work, None, lost=True))
         node.attempts.clear()
@@ -403,30 +408,45 @@ class SimulatedExecutor(Executor):
         clock = runner.clock = SimulatedClock(moment)
         with runner.store.transaction():
             held = runner.begin(attempt.work)
-        if held is not None:
-            clock.sleep(attempt.startup)
-            try:
-                attempt.executed = runner.execute(attempt.work)
-            except BaseException:  # such as Ctrl-C, which has ended it
-                self._leave(attempt, moment)
-                self._in_flight.discard(known_by(attempt.work))
-                raise
-            clock.sleep(attempt.service)
-        self._at(clock.now(), self._ends, attempt)
+        try:
+            end = self._execute(attempt, clock) if held is not None else moment
+        except BaseException:  # such as Ctrl-C, which has ended it
+            self._leave(attempt, moment)
+            self._in_flight.discard(known_by(attempt.work))
+            raise
+        self._at(end, self._ends, attempt)
+
+    def _execute(self, attempt: Attempt, clock: SimulatedClock) -> datetime:
+        """Let its task run; when the attempt will end."""
+        task = attempt.work.task
+        clock.sleep(attempt.startup)
+        begin = clock.now()
+        attempt.executed = self._runner.execute(attempt.work)
+        clock.sleep(attempt.service)
+        if task.execution_timeout is not None and clock.now() - begin > task.execution_timeout:
+            outcome = Outcome(FAILED, error=time_out(task))
+            attempt.executed = attempt.executed._replace(outcome=outcome, values={})
+            return begin + task.execution_timeout
+        return clock.now()
 
     def _leave(self, attempt: Attempt, moment: datetime) -> None:
-        """It is not on a node any more."""
+        """Its node is free for another."""
+        node = attempt.node
+        assert node is not None
+        self._stop(attempt, moment)
+        del node.attempts[attempt]
+        self._free.append((node, node.epoch))
+
+    def _stop(self, attempt: Attempt, moment: datetime) -> None:
+        """It does not run any more."""
         del self._running[attempt]
         self._busy += moment - attempt.begin
         attempt.node = None
 
     def _ends(self, moment: datetime, attempt: Attempt) -> None:
-        node = attempt.node
-        if node is None:
+        if attempt.node is None:
             return  # it was lost before
         self._leave(attempt, moment)
-        del node.attempts[attempt]
-        self._free.append((node, node.epoch))
         result = Result(attempt.work, None)
         if attempt.executed is not None:
             self._runner.clock = SimulatedClock(moment)
