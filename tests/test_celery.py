@@ -3,14 +3,18 @@
 Tests and tasks wait for each other through named pipes: opening one waits until the other side opens it too.
 """
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
+from urllib.parse import quote
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -320,6 +324,37 @@ def test_tasks_wait_for_a_broker_that_is_away(site, guard):
         guard.restart("broker")
         scheduler.settle()
         assert state(scheduler, run) == "success"
+
+
+def test_flower_shows_workers_and_tasks_and_no_password(site):
+    pytest.importorskip("flower", reason="Flower is not installed; run: pip install flower")
+    site.worker()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    env = {**os.environ, **site.values, "FLOWER_UNAUTHENTICATED_API": "true"}
+    command = [sys.executable, "-m", "celery", "-A", "etlkit.executors.celery_app", "flower", "--address=127.0.0.1"]
+    site.guard.start("flower", [*command, f"--port={port}"], env=env, log=site.home / "flower.log")
+
+    def told(path):
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=10) as answer:
+            return answer.read().decode()
+        return "{}"
+
+    with site.scheduler() as scheduler:
+
+        def tasks():  # those that are made after Flower has asked the worker to tell of them
+            site.trigger(scheduler, "sums")
+            scheduler.settle()
+            return json.loads(told("tasks"))
+
+        assert wait_until(lambda: json.loads(told("workers?refresh=1")), 30)
+        assert wait_until(tasks, 30)
+        first = next(iter(json.loads(told("tasks")).values()))
+    assert (first["name"], first["state"], first["result"]) == ("etlkit.attempt", "SUCCESS", "'success'")
+    said = told("workers?refresh=1") + told("tasks") + (site.home / "flower.log").read_text()
+    assert "registered" in said
+    for secret in (servers.redis().password, servers.PASSWORD):
+        assert secret not in said and quote(secret, safe="") not in said
 
 
 def test_queues(site):

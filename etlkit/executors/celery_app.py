@@ -16,6 +16,7 @@ from typing import Any
 
 from celery import Celery
 from kombu.utils.url import maybe_sanitize_url, parse_url
+from redis import CredentialProvider
 
 from etlkit.config import conf
 from etlkit.errors import ConfigError, DagFileError
@@ -37,7 +38,7 @@ def settings() -> dict[str, Any]:
     A message is acknowledged when its attempt is over, and goes back if the process dies before; a worker takes no more
     messages than it has slots; a broker that is away is tried again for ever.
     """
-    broker, results = broker_url(), conf.get("celery", "result_backend")
+    broker, results = without_password(broker_url()), conf.get("celery", "result_backend")
     learn_password(results)
     return {
         "broker_url": broker,
@@ -76,6 +77,22 @@ def learn_password(urls: str) -> None:
                 "[celery] broker_url or result_backend: a port is not a number; write characters such as @ : / in a "
                 "password as %40 %3A %2F"
             ) from None
+
+
+def without_password(url: str) -> str:
+    """The URL of a broker as Celery is given it: one of a Unix socket without its password, which Celery would show."""
+    if not url.startswith("redis+socket") or not parse_url(url)["password"]:
+        return url
+    address = f"redis+socket://{url.rpartition('@')[2]}"
+    return f"{address}{'&' if '?' in address else '?'}credential_provider={__name__}.BrokerPassword"
+
+
+class BrokerPassword(CredentialProvider):
+    """Tells the client of Redis user and password when it connects."""
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        parts = parse_url(conf.get("celery", "broker_url"))
+        return (parts["userid"], parts["password"]) if parts["userid"] else (parts["password"],)
 
 
 def shown_broker() -> str:
