@@ -28,6 +28,8 @@ _HOME = {
     "lab": "Lab",
     "cluster": "Cluster",
     "executors.local": "LocalExecutor",
+    "executors.simulated": "SimulatedExecutor Nodes",
+    "simulation": "what_if",
     "dag_files": "load_dag_file",
     "dag_folder": "DagFolder",
     "variables": "Variable",
@@ -55,10 +57,12 @@ if TYPE_CHECKING:
     from etlkit.dag_folder import DagFolder
     from etlkit.errors import AirflowException, AirflowFailException, AirflowSkipException, EtlkitError
     from etlkit.executors.local import LocalExecutor
+    from etlkit.executors.simulated import Nodes, SimulatedExecutor
     from etlkit.lab import Lab
     from etlkit.params import Param, ParamsDict
     from etlkit.rules import TriggerRule
     from etlkit.sensors import BaseSensorOperator, PokeReturnValue
+    from etlkit.simulation import what_if
     from etlkit.states import DagRunState, DagRunType, TaskInstanceState
     from etlkit.taskflow import dag, get_current_context, setup, task, task_group, teardown
     from etlkit.variables import Variable
