@@ -9,7 +9,7 @@ from typing import Any
 
 from etlkit.dag import DAG
 from etlkit.exercises.definition import Belief, Choice, Exercise, Prediction, Seen, Step, Timeline
-from etlkit.exercises.stage import Lab, connected, table_text, utc
+from etlkit.exercises.stage import Fragile, Killed, Lab, connected, table_text, utc
 from etlkit.operators.python import PythonOperator
 
 # --- the newest row of each key ---------------------------------------------------------------------------------------
@@ -226,39 +226,6 @@ ANY_ORDER = Exercise(
 DAILY = "CREATE TABLE daily (day DATE, airport VARCHAR, temp DOUBLE)"
 OLD, NEW = [("EWR", 30.0), ("JFK", 31.0), ("LGA", 32.0)], [("EWR", 40.0), ("JFK", 41.0)]
 DAY = "2013-01-01"
-
-
-class Killed(BaseException):
-    """The process ends here: no `except Exception` stops it."""
-
-
-class Fragile:
-    """A connection whose process is killed just before its nth statement."""
-
-    def __init__(self, con: Any, killed_before: int) -> None:
-        self._con, self._left = con, killed_before
-
-    def execute(self, *arguments: Any) -> Any:
-        """Run a statement, unless this is where the process ends."""
-        return self._unless_killed(self._con.execute, *arguments)
-
-    def executemany(self, *arguments: Any) -> Any:
-        """The same for each of many rows."""
-        return self._unless_killed(self._con.executemany, *arguments)
-
-    def sql(self, *arguments: Any) -> Any:
-        """Run a statement, unless this is where the process ends."""
-        return self._unless_killed(self._con.execute, *arguments)
-
-    def _unless_killed(self, run: Callable[..., Any], *arguments: Any) -> Any:
-        self._left -= 1
-        if self._left == 0:
-            raise Killed
-        return run(*arguments)
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._con, name)
-        return (lambda *arguments: self._unless_killed(method, *arguments)) if callable(method) else method
 
 
 def replace_day(con: Any, day: str, rows: list[tuple[str, float]]) -> None:

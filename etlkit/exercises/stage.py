@@ -160,6 +160,44 @@ def connected(*tables: str) -> Iterator[Any]:
         yield con
 
 
+class Killed(BaseException):
+    """The process ends here: no `except Exception` stops it."""
+
+
+def is_killed() -> None:
+    """The process ends."""
+    raise Killed
+
+
+class Fragile:
+    """A connection to whose process something `happens` just before its nth statement."""
+
+    def __init__(self, con: Any, before: int, happens: Callable[[], object] = is_killed) -> None:
+        self._con, self._left, self._happens = con, before, happens
+
+    def execute(self, *arguments: Any) -> Any:
+        """Run a statement."""
+        return self._run(self._con.execute, *arguments)
+
+    def executemany(self, *arguments: Any) -> Any:
+        """The same for each of many rows."""
+        return self._run(self._con.executemany, *arguments)
+
+    def sql(self, *arguments: Any) -> Any:
+        """Run a statement."""
+        return self._run(self._con.execute, *arguments)
+
+    def _run(self, run: Callable[..., Any], *arguments: Any) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            self._happens()
+        return run(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._con, name)
+        return (lambda *arguments: self._run(method, *arguments)) if callable(method) else method
+
+
 def table_text(con: Any, query: str) -> str:
     """A query's rows, a line each."""
     rows = con.execute(query).fetchall()
