@@ -97,9 +97,8 @@ def checked(name: str, value: Any, *, positive: bool = False) -> float:
     """
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST
     if not number or (positive and not value):
-        raise ConfigError(
-            f"{name} must be a number {'above' if positive else 'from'} 0 and at most {MOST:g}, not {value!r}"
-        )
+        allowed = f"above 0 and at most {MOST:g}" if positive else f"from 0 to {MOST:g}"
+        raise ConfigError(f"{name} must be a number {allowed}, not {value!r}")
     return float(value)
 
 
