@@ -71,6 +71,8 @@ def _check_database() -> None:
 
 def _run(app: Celery, queues: str, slots: int, name: str) -> int:
     """Work until somebody asks to stop; the exit code."""
+    from warnings import filterwarnings
+
     from celery.signals import setup_logging, worker_process_init
     from celery.utils.nodenames import default_nodename, host_format
 
@@ -82,6 +84,7 @@ def _run(app: Celery, queues: str, slots: int, name: str) -> int:
     def log_to_stderr(**_: object) -> None:
         _log_to_stderr()
 
+    filterwarnings("ignore", "You're running the worker with superuser privileges")  # which is dangerous with pickle
     setup_logging.connect(log_to_stderr)
     worker_process_init.connect(in_each_slot)
     running = app.Worker(
