@@ -339,9 +339,13 @@ PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379, "amqp": 5672}
 
 
 def check_services() -> Iterator[Finding]:
-    """Does somebody answer at each address that the settings name? The metadata database has a check of its own."""
+    """Does somebody answer at each address that the settings name? The metadata database has a check of its own.
+
+    A broker counts only where Celery runs the tasks.
+    """
+    queues = conf.current.raw("core", "executor")[0] == "CeleryExecutor"
     for section, key in OPTIONS:
-        if section == "database":
+        if section == "database" or (section == "celery" and not queues):
             continue
         name, text = f"[{section}] {key}", conf.current.raw(section, key)[0]
         try:

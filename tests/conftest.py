@@ -23,6 +23,15 @@ settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "etlkit"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_home_of_a_person(tmp_path_factory):
+    """Whatever asks for ETLKIT_HOME finds an empty folder, and not that of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ETLKIT_HOME", str(tmp_path_factory.mktemp("home")))
+        conf.use(None)
+        yield
+
+
 class CommandLine:
     """The `etlkit` command in a home folder of its own; called with the words of a command, it gives the result."""
 
