@@ -4,7 +4,9 @@ import os
 
 from celery import Celery
 
-app = Celery("plain", broker=os.environ["PLAIN_BROKER"], backend=os.environ["PLAIN_BROKER"])
+BROKER = os.environ.get("PLAIN_BROKER", "redis://localhost:6379/0")
+
+app = Celery("plain", broker=BROKER, backend=BROKER)
 app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
