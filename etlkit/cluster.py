@@ -51,6 +51,7 @@ from etlkit.vault import give_key, new_key
 if TYPE_CHECKING:
     import pandas as pd
     from celery import Celery
+    from celery.app.control import Inspect
     from redis import Redis as RedisClient
 
     from etlkit.backfill import BackfillPlan
@@ -308,7 +309,7 @@ class Cluster:
         listening = self.redis.smembers(LISTENING)
         if not any(f"{node}." in str(member) for member in listening):  # then there is no need to wait for an answer
             return False
-        return bool(self.celery.control.ping(destination=[node], limit=1, timeout=ONE_PING))
+        return bool(self._celery.control.ping(destination=[node], limit=1, timeout=ONE_PING))
 
     # --- DAGs and runs ---
 
@@ -432,15 +433,14 @@ class Cluster:
         return self.broker.client(decode_responses=True)
 
     @cached_property
-    def celery(self) -> Celery:
-        """Celery's application, to ask the workers by: `cluster.celery.control.inspect().active()`."""
-        from etlkit.executors.celery_app import make_app
+    def _celery(self) -> Celery:
+        from celery import Celery
 
-        with self._settings_in_force():
-            app = make_app()
-            app.finalize()
-            app.conf.broker_url  # noqa: B018 read now, while the settings are in force
-        return app
+        return Celery("etlkit", broker=self.broker.url, set_as_current=False)
+
+    def inspect(self, timeout: float = 1.0) -> Inspect:
+        """Celery's questions to all workers, each of which takes `timeout` seconds: `cluster.inspect().active()`."""
+        return self._celery.control.inspect(timeout=timeout)
 
     @property
     def variables(self) -> Variables:
@@ -497,7 +497,7 @@ class Cluster:
 
     def close(self) -> None:
         """End all processes at once and remove all that they left; closing twice is harmless."""
-        for part in ("store", "redis", "celery"):
+        for part in ("store", "redis", "_celery"):
             if part in self.__dict__:
                 self.__dict__.pop(part).close()
         if "postgres" in self.__dict__:

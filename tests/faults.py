@@ -48,7 +48,7 @@ SETTINGS = {
     ("celery_broker_transport_options", "visibility_timeout"): "20",
 }
 
-BREATH = 0.1, 1.3
+BREATH = 0.2, 1.8
 """Wall seconds between two faults."""
 
 REPAIR = 0.0, 2.0
@@ -168,8 +168,14 @@ class Campaign:
         kind = self.rng.choices(list(KINDS), [weight for weight, _, _ in KINDS.values()])[0]
         _, component, fault = KINDS[kind]
         targets = [c.name for c in self.cluster.components() if (c.component, c.state) == (component, "running")]
-        if targets and fault(self, self.rng.choice(targets)):
+        if targets and fault(self, self.rng.choice(self._at_work(targets) or targets)):
             self.faults[kind] += 1
+
+    def _at_work(self, names: list[str]) -> list[str]:
+        """Those of them that make an attempt at this moment: there a fault does most."""
+        rows = self.cluster.store.run_sql("SELECT pid FROM task_instance WHERE state = 'running'").fetchall()
+        self._busy = {pid for (pid,) in rows}
+        return [name for name in names if self._busy.intersection(self.cluster.pids(name))]
 
     # --- faults, and what is done about them later ---
 
@@ -191,7 +197,7 @@ class Campaign:
         pids = self.cluster.pids(name)[1:]
         if pids:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.rng.choice(pids), signal.SIGKILL)
+                os.kill(self.rng.choice([pid for pid in pids if pid in self._busy] or pids), signal.SIGKILL)
         return bool(pids)
 
     def pause(self, name: str) -> bool:
