@@ -217,6 +217,9 @@ class _CurrentConfig:
             self._config = Config()
         return self._config
 
+    def __reduce__(self) -> str:
+        return "conf"  # in a copy of a function: the one of the process that it comes to
+
     def use(self, config: Config | None) -> None:
         """Put another `Config` in force; None reads the file again when next asked."""
         self._config = config

@@ -63,6 +63,10 @@ class Masker:
         self.names = set(names)
         self._secrets: frozenset[str] = frozenset()
 
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # A function that is copied for another process may hold the masker; the secrets do not travel with it.
+        return "masker" if self is masker else (Masker, (tuple(self.names),))
+
     def should_hide_value_for_key(self, name: object) -> bool:
         """Whether a name is sensitive: case and punctuation make no difference.
 
@@ -104,6 +108,11 @@ class Masker:
                 self.learn(part, name)
         elif not isinstance(value, (bool, type(None))) and self.should_hide_value_for_key(name):
             self.mask_secret(str(value))
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The registered values, for a process that works for this one."""
+        return self._secrets
 
     def forget(self) -> None:
         """Forget every registered value."""

@@ -19,6 +19,7 @@ from etlkit.clock import wall_seconds
 from etlkit.config import conf, settings
 from etlkit.errors import ConfigError, DagError, EtlkitError
 from etlkit.events import Listener
+from etlkit.masking import mask_secret, masker
 from etlkit.operators import PythonOperator, TriggerDagRunOperator
 from etlkit.runs import trigger_run
 from etlkit.scheduler import Scheduler
@@ -162,6 +163,20 @@ def test_settings_environment_and_folder_are_those_of_the_moment(lab, tmp_path, 
         lab.advance(days=1).trigger()
     assert values(lab)["look"] == [7, str(tmp_path / "home"), "JFK", str(tmp_path)] != first
     conf.use(None)
+
+
+def test_what_programs_print_is_in_the_log_without_secrets(lab, capfd):
+    def load():
+        mask_secret("hunter22secret")
+        print("-".join(["known22", "before"]))
+        subprocess.run("echo loading; echo hunter22secret >&2; sleep 0.1; echo done", shell=True, check=True)
+
+    mask_secret("known22-before")
+    lab.add(dag_of(load)).trigger()
+    assert lab.log("load").splitlines() == ["***", "loading", "***", "done"]
+    assert capfd.readouterr() == ("", "")
+    assert not any(b"known22-before" in copy.read_bytes() for copy in lab.executor.folder.glob("*.pickle"))
+    masker.forget()
 
 
 def test_database_logs_and_warehouse_are_files_of_a_private_folder():
@@ -437,21 +452,19 @@ def test_stop_lets_what_runs_end_and_leaves_nothing_behind(tmp_path):
 
 
 PARENT = """
-import os, signal, sys
+import os, subprocess, sys, time
+from pathlib import Path
 from etlkit import DAG, Lab, LocalExecutor
 from etlkit.operators import PythonOperator
 
 def work():
-    import os, subprocess
     child = subprocess.Popen(["sleep", "60"])
-    print(os.getpid(), child.pid, file=sys.__stdout__, flush=True)
-    while not os.path.exists(GO):
-        child.poll()
+    (FOLDER / f"pids.{os.getpid()}").write_text(f"{os.getpid()} {child.pid}")
+    while not (FOLDER / "go").exists():
         time.sleep(0.01)
     child.kill(), child.wait()
 
-import time
-GO = sys.argv[1]
+FOLDER = Path(sys.argv[1])
 with DAG("d") as dag:
     PythonOperator(task_id="a", python_callable=work)
     PythonOperator(task_id="b", python_callable=work)
@@ -463,7 +476,7 @@ with Lab(start="2013-01-01", executor=LocalExecutor(2)) as lab:
         lab.trigger()
     except KeyboardInterrupt:
         print("interrupted", flush=True)
-        open(GO, "w").close()
+        (FOLDER / "go").touch()
     lab.run_until()
     print(lab.task_instances()[["state", "try_number"]].values.tolist())
 """
@@ -472,12 +485,12 @@ with Lab(start="2013-01-01", executor=LocalExecutor(2)) as lab:
 @pytest.fixture
 def parent(tmp_path):
     """A process with a lab in it, whose two tasks run; it, the folder of its executor, and the processes it started."""
-    command = [sys.executable, "-c", PARENT, str(tmp_path / "go")]
+    command = [sys.executable, "-c", PARENT, str(tmp_path)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
     with subprocess.Popen(command, text=True, **pipes) as process:
         folder = Path(process.stdout.readline().strip())
-        pids = [int(pid) for _ in range(2) for pid in process.stdout.readline().split()]
-        yield process, folder, pids
+        wait_for(lambda: [file.stat().st_size > 3 for file in tmp_path.glob("pids.*")] == [True, True])
+        yield process, folder, [int(pid) for file in tmp_path.glob("pids.*") for pid in file.read_text().split()]
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 

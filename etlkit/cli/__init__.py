@@ -149,7 +149,7 @@ def main() -> None:
     """
     import warnings
 
-    from etlkit.cli import child_output
+    from etlkit import child_output
     from etlkit.masking import MaskedStream, masker
 
     child_output.owns_descriptors = sys.stderr is not None  # None: it was closed by whoever started the program

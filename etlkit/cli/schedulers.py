@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from etlkit import worker
 from etlkit.active_runs import ScheduledDag
+from etlkit.child_output import collect
 from etlkit.claims import Claims
-from etlkit.cli.child_output import collect
 from etlkit.cli.database import paused_at_first
 from etlkit.clock import SystemClock
 from etlkit.config import conf

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TextIO
 
 from etlkit import xcom
-from etlkit.cli.child_output import collect
+from etlkit.child_output import collect
 from etlkit.cli.database import is_there, open_store, runs_meant
 from etlkit.cli.options import in_zone_of
 from etlkit.cli.schedulers import OnDemandScheduler, open_warehouse

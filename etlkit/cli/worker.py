@@ -76,7 +76,7 @@ def _run(app: Celery, queues: str, slots: int, name: str) -> int:
     from celery.signals import setup_logging, worker_process_init
     from celery.utils.nodenames import default_nodename, host_format
 
-    from etlkit.cli.child_output import collect
+    from etlkit.child_output import collect
 
     def in_each_slot(**_: object) -> None:
         collect()

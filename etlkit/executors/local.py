@@ -37,13 +37,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from etlkit.child_output import own_all
 from etlkit.clock import wall_seconds
 from etlkit.config import Config, conf
 from etlkit.dag import DAG
 from etlkit.errors import ConfigError, DagError
 from etlkit.executors.base import Executor
 from etlkit.logs import LogStore
-from etlkit.masking import one_line
+from etlkit.masking import masker, one_line
 from etlkit.runtime import Result, TaskRunner, Work, time_out
 from etlkit.store import Store
 from etlkit.worker import PICKLED, Reference, Unread, Worker, open_warehouse, place_of
@@ -314,13 +315,18 @@ class Surroundings(NamedTuple):
     """What stands for the environment variables where settings are read; None: they themselves."""
     places: dict[str, str]
     """Where DAGs are that lie in no file, by their ids."""
+    secrets: frozenset[str]
+    """What is hidden wherever it turns up."""
 
     @classmethod
     def now(cls, places: dict[str, str]) -> Surroundings:
         """Those of this process."""
         config = conf.current
         settings = None if config.environ is os.environ else dict(config.environ)
-        return cls(dict(os.environ), str(Path.cwd()), config.home, settings, places)
+        return cls(dict(os.environ), str(Path.cwd()), config.home, settings, places, masker.secrets)
+
+    def __repr__(self) -> str:
+        return "<Surroundings>"  # environment variables hold passwords
 
     def enter(self) -> None:
         """Make them those of this process."""
@@ -328,6 +334,7 @@ class Surroundings(NamedTuple):
         os.environ.update(self.environ)
         os.chdir(self.folder)
         conf.use(Config(self.home, self.settings))
+        masker.mask_secret(self.secrets)
 
 
 # --- in the worker process --------------------------------------------------------------------------------------------
@@ -363,6 +370,7 @@ def _enter(lifeline: Connection, folder: Path, url: str, logs: Path, warehouse: 
     """The first thing that a worker process does."""
     global _process
     _process = _Process(url, logs, warehouse)
+    own_all()
     threading.Thread(target=_end_with_parent, args=(lifeline, folder), name="lifeline", daemon=True).start()
     if hasattr(os, "setsid"):
         os.setsid()  # away from the terminal, so that Ctrl-C there reaches the scheduler alone

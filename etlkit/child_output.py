@@ -23,11 +23,11 @@ STANDARD = (1, 2)
 """The descriptors that programs print to."""
 
 owns_descriptors = False
-"""Whether descriptors 1 and 2 are the kit's to turn: in the `etlkit` program alone."""
+"""Whether descriptors 1 and 2 are the kit's to turn: in the `etlkit` program, and in worker processes."""
 
 
 def collect() -> None:
-    """Let the tries of this process collect what programs print, if the process is the `etlkit` program."""
+    """Let the tries of this process collect what programs print, if its descriptors are the kit's."""
     from etlkit import logs
 
     if owns_descriptors and logs.also_into is None and hasattr(os, "register_at_fork"):
@@ -38,6 +38,18 @@ def own(number: int, stream: TextIO) -> TextIO:
     """A stream like `stream`, on a duplicate of descriptor `number`, which no program that is started inherits."""
     stream.flush()
     return open(os.dup(number), "w", encoding=stream.encoding, errors=stream.errors, buffering=1, closefd=False)
+
+
+def own_all() -> None:
+    """Make the descriptors of a worker process the kit's, and let its tries collect what they get."""
+    global owns_descriptors
+    from etlkit.masking import MaskedStream
+
+    if sys.stdout is None or sys.stderr is None:  # closed by whoever started the program
+        return
+    sys.stdout, sys.stderr = MaskedStream(own(1, sys.stdout)), MaskedStream(own(2, sys.stderr))
+    owns_descriptors = True
+    collect()
 
 
 class ChildOutput:
