@@ -1,6 +1,7 @@
 """Private servers: who may reach them, and what they leave behind."""
 
 import shutil
+import contextlib
 import signal
 import stat
 from pathlib import Path
@@ -23,12 +24,12 @@ WHERE = {
 }
 
 
-def ports_of(process):
-    """The network connections of a process; none of one that has ended, as PostgreSQL's helpers do at any moment."""
-    try:
-        return process.net_connections("inet")
-    except psutil.NoSuchProcess:
-        return []
+def seen(pids):
+    """The command line and network connections of processes; PostgreSQL's helpers may end at any moment."""
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            yield " ".join(process.cmdline()), process.net_connections("inet")
 
 
 @pytest.mark.parametrize("programs", WHERE.values(), ids=WHERE)
@@ -43,12 +44,12 @@ def test_postgres_starts_and_leaves_nothing(programs, monkeypatch):
         block = memory_of(server)
         with server.connect(server.create_database("x")) as connection:
             assert connection.execute("SHOW dynamic_shared_memory_type").fetchone() == ("mmap",)
-        processes = [psutil.Process(pid) for pid in guard.pids("postgres")]
+        pids = guard.pids("postgres")
+        processes = list(seen(pids))
         assert len(processes) > 3
-        assert not any(ports_of(process) for process in processes)
-        assert not any(server.password in " ".join(p.cmdline()) for p in processes)
+        assert not any(ports or server.password in command for command, ports in processes)
         assert closed_to_others(Path(server.host))
-    assert not any(p.is_running() for p in processes)
+    assert list(seen(pids)) == []
     assert not guard.folder.exists()
     assert block not in shared_memory()
 
