@@ -1,7 +1,7 @@
 """Private servers: who may reach them, and what they leave behind."""
 
-import shutil
 import contextlib
+import shutil
 import signal
 import stat
 from pathlib import Path
