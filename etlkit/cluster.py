@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from etlkit.connections import Connections
     from etlkit.dag import DAG
     from etlkit.variables import Variables
+    from etlkit.why import Why
 
 DATABASE = "etlkit"
 """The name of the metadata database."""
@@ -472,6 +473,27 @@ class Cluster:
         """The values that tasks left for each other."""
         return tables.xcoms(self.store)
 
+    def running(self, least: int = 0, timeout: float = 60.0) -> pd.DataFrame:
+        """The attempts that workers make now: DAG, run, task, try, and the `worker`'s name.
+
+        Blocks until there are at least so many; EtlkitError after `timeout` seconds.
+        """
+        if not wait_until(lambda: len(self.sql(MADE_NOW)) >= least, timeout):
+            raise EtlkitError(f"after {timeout:g} seconds fewer than {least} tasks are running; look at table()")
+        found = self.sql(MADE_NOW)
+        workers = [name for name, kind in self._kinds.items() if kind == "worker"]
+        names = {pid: name for name in workers for pid in self.pids(name)}
+        found["worker"] = [names.get(pid, "") for pid in found.pop("pid")]
+        return found
+
+    def why(self, dag_id: str, task_id: str | None = None, run: DagRun | None = None) -> Why:
+        """What keeps a DAG's next run, a run, or a task of a run from going on; print it."""
+        from etlkit.why import why
+
+        meant: Any = run
+        run_id = None if run is None else meant.run_id
+        return why(self.store, self.dag(dag_id), task_id=task_id, run_id=run_id, now=self._clock.now())
+
     def queue_depth(self, queue: str = "default") -> int:
         """How many messages wait in the broker for a worker of that queue."""
         return sum(self.redis.llen(key) for key in self.redis.scan_iter(f"{queue}*", _type="list"))
@@ -537,6 +559,11 @@ ANSWERS: Mapping[str, Answers] = {
     "worker": Cluster._worker_answers,
 }
 """How each kind of process shows that it works."""
+
+MADE_NOW = """
+    SELECT dag_id, run_id, task_id, try_number, pid FROM task_instance JOIN dag_run ON dag_run.id = dag_run_id
+    WHERE task_instance.state = 'running' ORDER BY task_instance.id
+"""
 
 SERVERS = ("postgres", "redis")
 COLUMNS = ["component", "name", "state"]

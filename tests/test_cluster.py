@@ -154,6 +154,8 @@ def test_a_killed_worker_costs_one_try(cluster, tmp_path):
     assert wait_until(lambda: cluster.queue_depth("slow") == 1, 20)
     name = cluster.add_worker(queues=["slow"])
     assert wait_until((tmp_path / "started").exists, 20)
+    assert cluster.running(least=1).drop(columns="run_id").to_numpy().tolist() == [["patience", "wait", 1, name]]
+    assert cluster.why("patience", "wait", run).kinds == ["running"]
     family = [psutil.Process(pid) for pid in cluster.pids(name)]
     cluster.kill(name)
     assert state_of(cluster, name) == "killed"
@@ -203,6 +205,8 @@ def test_what_does_not_fit_is_one_clear_line(cluster):
         cluster.restart("worker-1")
     with pytest.raises(EtlkitError, match="after 0 seconds 1 runs have not ended"):
         cluster.wait(cluster.trigger("numbers"), timeout=0)
+    with pytest.raises(EtlkitError, match="after 0 seconds fewer than 9 tasks are running"):
+        cluster.running(least=9, timeout=0)
     with pytest.raises(MetadataError, match="nowhere"):
         cluster.sql("SELECT * FROM nowhere")
     cluster.wait()
@@ -211,7 +215,7 @@ def test_what_does_not_fit_is_one_clear_line(cluster):
 def test_settings_that_do_not_exist_leave_nothing(monkeypatch):
     postgres(), redis()
     made = []
-    monkeypatch.setattr("etlkit.cluster.Guard.close", made.append)
+    monkeypatch.setattr("etlkit.cluster.Guard.close", lambda guard: made.append(guard))
     with pytest.raises(ConfigError, match="no option"):
         Cluster(settings={("core", "paralellism"): "1"})
     monkeypatch.undo()
