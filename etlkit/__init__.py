@@ -27,6 +27,7 @@ _HOME = {
     "clock": "Clock SystemClock SimulatedClock",
     "lab": "Lab",
     "cluster": "Cluster",
+    "executors.celery": "CeleryExecutor",
     "executors.local": "LocalExecutor",
     "executors.simulated": "SimulatedExecutor Nodes",
     "simulation": "what_if",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from etlkit.dag_files import load_dag_file
     from etlkit.dag_folder import DagFolder
     from etlkit.errors import AirflowException, AirflowFailException, AirflowSkipException, EtlkitError
+    from etlkit.executors.celery import CeleryExecutor
     from etlkit.executors.local import LocalExecutor
     from etlkit.executors.simulated import Nodes, SimulatedExecutor
     from etlkit.lab import Lab

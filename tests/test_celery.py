@@ -424,11 +424,14 @@ def test_what_cannot_work_is_refused_in_one_line(site):
         EmptyOperator(task_id="a")
         with pytest.raises(DagError, match=r"'nowhere' lies in no file, .* write it into one"):
             scheduler.add_dag(dag)
-    for url, words in {
-        "localhost": "is not a URL; write redis://",
-        "redis://:pa:ss/word@localhost": "port is not a number; write characters such as @ : / in a password as %40",
-    }.items():
-        values = {**os.environ, **site.values, "ETLKIT__CELERY__BROKER_URL": url}
+    sqlite = f"sqlite:///{site.home}/etlkit.db"
+    port = "port is not a number; write characters such as @ : / in a password as %40"
+    for name, value, words in (
+        ("ETLKIT__CELERY__BROKER_URL", "localhost", r"\[celery\] broker_url is not a URL; write redis://"),
+        ("ETLKIT__CELERY__BROKER_URL", "redis://:pa:ss/word@localhost", rf"\[celery\] broker_url .*{port}"),
+        ("ETLKIT__DATABASE__SQL_ALCHEMY_CONN", sqlite, "Celery workers need a metadata database that all of them"),
+    ):
+        values = {**os.environ, **site.values, name: value}
         done = subprocess.run([ETLKIT, "worker"], env=values, capture_output=True, text=True, timeout=30)
-        assert done.returncode == 2 and re.fullmatch(rf"etlkit: \[celery\] broker_url .*{words}.*\n", done.stderr)
-        assert "word" not in done.stderr.replace("password", "")
+        assert done.returncode == 2 and re.fullmatch(rf"etlkit: {words}.*\n", done.stderr)
+        assert "ss/word" not in done.stderr
