@@ -48,7 +48,7 @@ from typing import Any, NamedTuple
 from etlkit.clock import SimulatedClock
 from etlkit.errors import ConfigError
 from etlkit.executors.base import Executor
-from etlkit.runtime import Context, Executed, Outcome, Result, TaskRunner, Work, time_out
+from etlkit.runtime import ONE_STATEMENT, Context, Executed, Outcome, Result, TaskRunner, Work, time_out
 from etlkit.states import FAILED, SUCCESS
 
 # --- how long things take ---------------------------------------------------------------------------------------------
@@ -205,7 +205,13 @@ def known_by(work: Work) -> tuple[int, int]:
 
 
 class Accounting(TaskRunner):
-    """Makes attempts without running their tasks: each succeeds, and no callback is called."""
+    """Makes attempts without running their tasks: each succeeds, no callback is called, and nothing is logged."""
+
+    def execute(self, work: Work) -> Executed:
+        return self._execute(work)
+
+    def conclude(self, executed: Executed) -> Result:
+        return self._conclude(executed)
 
     def _attempt(self, work: Work, context: Context) -> Outcome:
         return Outcome(SUCCESS)
@@ -250,16 +256,14 @@ class SimulatedExecutor(Executor):
         self.nodes = nodes if isinstance(nodes, Nodes) else Nodes(nodes)
         self.run_callables, self.seed = run_callables, seed
         self.poll_interval = seconds(checked("poll_interval", poll_interval))
-        self._durations: dict[str, Duration] = {
+        parts = {
             "network_delay": network_delay,
             "queue_delay": queue_delay,
             "task_startup": task_startup,
             "service_time": service_time,
         }
-        for name, duration in self._durations.items():
-            if not callable(duration):
-                checked(name, duration)
-        self._seeded = any(map(callable, self._durations.values()))
+        self._parts = {name: of if callable(of) else checked(name, of) for name, of in parts.items()}
+        self._random = any(map(callable, parts.values()))
 
     def start(self, runner: TaskRunner) -> None:
         if not isinstance(runner.clock, SimulatedClock):
@@ -292,10 +296,9 @@ class SimulatedExecutor(Executor):
         return len(self._in_flight)
 
     def submit(self, work: Work) -> None:
-        if self._seeded:
+        if self._random:
             self._rng.seed(f"{self.seed} {work.run.dag_id} {work.run.run_id} {work.task.task_id} {work.map_index}")
-        network, queue, startup, service = (self._drawn(name, work) for name in self._durations)
-        back = self._drawn("network_delay", work)
+        network, queue, startup, service, back = [self._drawn(name, work) for name in (*self._parts, "network_delay")]
         self._in_flight.add(known_by(work))
         arrives = self.clock.now() + seconds(network + queue)
         self._at(arrives, self._arrives, Attempt(work, startup, service, back))
@@ -368,8 +371,8 @@ class SimulatedExecutor(Executor):
         heapq.heappush(self._events, (moment, next(self._order), happens, subject))
 
     def _drawn(self, name: str, work: Work) -> float:
-        duration = self._durations[name]
-        return checked(f"{name} of {work.task.task_id}", duration(work, self._rng)) if callable(duration) else duration
+        part = self._parts[name]
+        return part if isinstance(part, float) else checked(f"{name} of {work.task.task_id}", part(work, self._rng))
 
     def _comes_up(self, moment: datetime, node: Node) -> None:
         self._free.extend([(node, node.epoch)] * self.nodes.slots)
@@ -405,7 +408,7 @@ class SimulatedExecutor(Executor):
         self._begun += 1
         runner, runner.hostname = self._runner, node.name
         clock = runner.clock = SimulatedClock(moment)
-        with runner.store.transaction():
+        with ONE_STATEMENT if attempt.work.try_number == 1 else runner.store.transaction():
             held = runner.begin(attempt.work)
         try:
             end = self._execute(attempt, clock) if held is not None else moment
