@@ -115,6 +115,7 @@ class Report(NamedTuple):
     attempts: int
     lost: int
     failed: Counter[str]
+    refused: Counter[str]
     seconds: float
     findings: dict[str, list]
 
@@ -123,6 +124,7 @@ class Report(NamedTuple):
         lines += [f"  {count:4}  {kind}" for kind, count in sorted(self.faults.items())]
         lines += [f"{self.backfills} backfills, {self.attempts} attempts, {self.lost} of them lost and made again"]
         lines += [f"  {count:4}  failed: {error}" for error, count in self.failed.most_common()]
+        lines += [f"  {count:4}  refused: it {why}" for why, count in self.refused.most_common()]
         lines += [f"FOUND {what}: {rows[:5]} ({len(rows)})" for what, rows in self.findings.items()]
         return "\n".join([*lines, "nothing was lost or counted twice" if not self.findings else "THIS IS WRONG"])
 
@@ -197,6 +199,13 @@ class Campaign:
                 os.kill(self.rng.choice([pid for pid in pids if pid in self._busy] or pids), signal.SIGKILL)
         return bool(pids)
 
+    def kill_database(self, name: str) -> bool:
+        """Metadata and warehouse together; this process needs it too, so it is back before the next fault."""
+        self.cluster.kill(name)
+        self.clock.sleep(self.rng.uniform(*REPAIR))
+        self.cluster.restart(name)
+        return True
+
     def pause(self, name: str) -> bool:
         self.cluster.pause(name)
         self._later(PAUSE, lambda: self.cluster.resume(name))
@@ -217,6 +226,7 @@ KINDS: Mapping[str, tuple[float, str, Callable[[Campaign, str], bool]]] = {
     "worker's slot killed": (2, "worker", Campaign.kill_slot),
     "scheduler killed": (2, "scheduler", Campaign.kill),
     "broker killed": (1, "broker", Campaign.kill),
+    "database killed": (0.5, "metadata database", Campaign.kill_database),
     "worker paused": (1, "worker", Campaign.pause),
     "scheduler paused": (1, "scheduler", Campaign.pause),
 }
@@ -279,12 +289,17 @@ def campaign(kills: int, seed: int, days: int) -> Report:
         )
 
 
-def attempts(cluster: Cluster) -> tuple[int, int, Counter[str]]:
-    """How many attempts there were, how many were lost, and why the others failed that did."""
+REFUSALS = ("was taken away", "is not wanted any more")
+"""What workers say of an attempt that came back after it had been made again, and of a message that came twice."""
+
+
+def attempts(cluster: Cluster) -> tuple[int, int, Counter[str], Counter[str]]:
+    """How many attempts there were, how many were lost, why the others failed that did, and what was refused."""
     tries = cluster.task_instances(all_tries=True)
     lost = tries.error.fillna("").str.startswith(LOST)
     errors = tries[(tries.state != "success") & ~lost].error.fillna("").str[:120]
-    return len(tries), int(lost.sum()), Counter(errors)
+    said = "".join(cluster.logs(c.name) for c in cluster.components() if c.component == "worker")
+    return len(tries), int(lost.sum()), Counter(errors), Counter({why: said.count(why) for why in REFUSALS})
 
 
 def findings(cluster: Cluster, days: int, expected: tuple[dict[str, list], Counter]) -> dict[str, list]:
