@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from etlkit import DAG, Lab, LocalExecutor, datasets, example_dags, task
+from etlkit import DAG, Cluster, Connection, Lab, LocalExecutor, datasets, example_dags, task
 from etlkit.dag_files import load_dag_file
 from etlkit.example_dags import weather_many_nodes
 from etlkit.example_dags.weather import weather
@@ -16,7 +16,7 @@ from etlkit.servers import wait_until
 from etlkit.sources import DailyWeather, Revision
 from etlkit.warehouse import connect
 from tests.engine import at
-from tests.servers import postgres
+from tests.servers import postgres, redis
 
 FILES = sorted(path for path in Path(example_dags.__file__).parent.glob("*.py") if path.stem != "__init__")
 ROWS = "SELECT airport, CAST(date AS VARCHAR), mean, low, high, hours FROM daily_weather ORDER BY date, airport"
@@ -89,8 +89,8 @@ def test_weather_may_run_in_any_order_and_again():
 
 # --- by many workers --------------------------------------------------------------------------------------------------
 
-DAYS = "2013-03-09", "2013-03-11"
-"""Days that a lab loads; the second has 23 hours."""
+DAYS = "2013-03-10", "2013-03-11"
+"""Days that many workers load; the first has 23 hours."""
 
 
 def tables(ask):
@@ -117,6 +117,8 @@ def places(tmp_path, monkeypatch):
 
 
 WAYS = {dag.dag_id: dag for dag in load_dag_file(weather_many_nodes.__file__)}
+WAREHOUSES = dict(zip(WAYS, ("weather_duckdb", "weather_duckdb", "weather_postgres"), strict=True))
+"""The Connection that each way loads through."""
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -128,8 +130,27 @@ def test_many_workers_leave_the_tables_that_one_leaves(way, places, by_one_worke
         attempts = lab.sql("SELECT state, try_number, pid FROM task_instance")
     assert set(zip(attempts["state"], attempts["try_number"], strict=True)) == {("success", 1)}
     assert os.getpid() not in set(attempts["pid"])
-    hook = BaseHook.get_hook("weather_postgres" if way == "weather_postgres" else "weather_duckdb")
-    assert tables(hook.get_records) == by_one_worker
+    assert tables(BaseHook.get_hook(WAREHOUSES[way]).get_records) == by_one_worker
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    postgres(), redis()  # skips or fails if there are no servers
+    with Cluster(workers=2) as cluster:
+        cluster.add_dag_file(weather_many_nodes.__file__)
+        cluster.store.set_pool("duckdb", 1)
+        cluster.variables.set("weather_files", str(cluster.folder / "files"))
+        url = cluster.postgres.url(cluster.postgres.create_database("weather"))
+        cluster.connections.set(Connection.from_uri(url, "weather_postgres"))
+        yield cluster
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_many_workers_of_celery_leave_them_too(way, cluster, by_one_worker):
+    cluster.connections.set(Connection("weather_duckdb", "duckdb", host=str(cluster.folder / f"{way}.duckdb")))
+    cluster.backfill(way, *DAYS)
+    assert cluster.wait(way) == {"success": 2}
+    assert tables(cluster.connections.get(WAREHOUSES[way]).get_hook().get_records) == by_one_worker
 
 
 def test_a_day_by_many_workers_may_be_loaded_again(places, by_one_worker):
