@@ -165,8 +165,9 @@ class Worker:
         if where is None:
             row = self.store.run_sql("SELECT fileloc FROM dag WHERE dag_id = :dag_id", {"dag_id": dag_id}).fetchone()
             where = row and row[0]
-        if where is not None and (where.startswith(PICKLED) or Path(where).exists()):
-            return self.dags.get(where, dag_id)
+        if where is not None:
+            with contextlib.suppress(DagFileError, DagNotFound):  # it was moved, or this machine has it elsewhere
+                return self.dags.get(where, dag_id)
         return self.dags.search(dag_id)
 
     def close(self) -> None:
