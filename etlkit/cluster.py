@@ -36,7 +36,7 @@ from etlkit.dag_files import load_dag_file
 from etlkit.dag_folder import DagFolder
 from etlkit.database import Unreachable, explained
 from etlkit.errors import EtlkitError, nearest
-from etlkit.guard import Guard
+from etlkit.guard import Guard, require
 from etlkit.lab import Text, When, instant
 from etlkit.masking import masker
 from etlkit.params import NOTSET
@@ -119,6 +119,9 @@ class Cluster:
         self._since: dict[str, tuple[str, datetime]] = {}
         self._kinds: dict[str, str] = {}
         self._slots = slots
+        require("celery")
+        if dags is not None and not Path(dags).is_dir():
+            raise EtlkitError(f"there is no folder {dags}; make it, or leave dags= out and use add_dag_file")
         self._guard = Guard()
         try:
             self._begin(dags, settings or {})
@@ -136,7 +139,8 @@ class Cluster:
         self.dags_folder = Path(dags).absolute() if dags is not None else self.home / "dags"
         for folder in (self.home, self._log_folder):
             folder.mkdir(mode=0o700)
-        self.dags_folder.mkdir(exist_ok=True)
+        if dags is None:
+            self.dags_folder.mkdir()
         with self._timed("redis"):
             self.broker: Redis = start_redis(self._guard)
         with self._timed("postgres"):
@@ -195,6 +199,10 @@ class Cluster:
         """The ids of a process and of all that it started: a worker's first, then those that run its tasks."""
         return self._guard.pids(self._known(name))
 
+    def names(self) -> dict[int, str]:
+        """The name of each process, by its id and by those of all that it started and that live."""
+        return {pid: name for name in self._kinds for pid in self.pids(name)}
+
     def kill(self, name: str) -> Cluster:
         """Kill a process and all that it started at once (SIGKILL), as if its machine had lost power."""
         return self._signal(name, signal.SIGKILL)
@@ -223,6 +231,7 @@ class Cluster:
 
     def add_worker(self, slots: int | None = None, queues: Sequence[str] = ()) -> str:
         """Start one more worker, with `slots` tasks at a time, for these queues only; returns its name when ready."""
+        queues = [queues] if isinstance(queues, str) else queues
         return self._ready(self._start_worker(slots or self._slots, queues))
 
     def add_scheduler(self) -> str:
@@ -327,7 +336,9 @@ class Cluster:
         with self._settings_in_force():
             first, *_ = load_dag_file(draft)
         name = name or (f"{first.dag_id}.py" if text is not None else Path(source).name)
-        return draft.replace(self.dags_folder / name)
+        unseen = self.dags_folder / f".{name}.new"  # beside its place, so that nobody sees half of it
+        unseen.write_text(content, encoding="utf-8")
+        return unseen.replace(self.dags_folder / name)
 
     def dag(self, dag_id: str) -> DAG:
         """A DAG as the DAG folder has it now; DagFileError or DagNotFound if it has not."""
@@ -402,7 +413,7 @@ class Cluster:
     def _open_runs(self, what: DagRun | str | None) -> int:
         """How many runs have not ended; a backfill that still makes runs counts as one."""
         backfills = [] if isinstance(what, DagRun) else self.store.open_backfills(what)
-        return len(backfills) or sum(run.state in (QUEUED, RUNNING) for run in self._runs_meant(what))
+        return sum(run.state in (QUEUED, RUNNING) for run in self._runs_meant(what)) or len(backfills)
 
     @contextlib.contextmanager
     def _news(self) -> Iterator[Callable[[float], None]]:
@@ -481,9 +492,7 @@ class Cluster:
         if not wait_until(lambda: len(self.sql(MADE_NOW)) >= least, timeout):
             raise EtlkitError(f"after {timeout:g} seconds fewer than {least} tasks are running; look at table()")
         found = self.sql(MADE_NOW)
-        workers = [name for name, kind in self._kinds.items() if kind == "worker"]
-        names = {pid: name for name in workers for pid in self.pids(name)}
-        found["worker"] = [names.get(pid, "") for pid in found.pop("pid")]
+        found["worker"] = found.pop("pid").map(self.names())
         return found
 
     def why(self, dag_id: str, task_id: str | None = None, run: DagRun | None = None) -> Why:

@@ -32,6 +32,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -68,6 +69,7 @@ class Guard:
     def __init__(self) -> None:
         if sys.platform == "win32":
             raise EtlkitError("private servers and clusters need Linux or macOS; on Windows use them in WSL")
+        require("psutil")
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -166,6 +168,13 @@ class Guard:
         if "error" in answer:
             raise EtlkitError(answer["error"])
         return answer["value"]
+
+
+def require(*packages: str) -> None:
+    """EtlkitError, saying what to do, if one of these packages is not installed."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise EtlkitError(f"this needs {package}; run: pip install 'etlkit[cluster]'")
 
 
 # --- what runs in the guard's own process ---

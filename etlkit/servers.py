@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 from etlkit.clock import SystemClock
 from etlkit.errors import EtlkitError
-from etlkit.guard import Guard
+from etlkit.guard import Guard, require
 from etlkit.masking import mask_secret
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def start_postgres(
     It does not wait for the disk (fsync=off): what was committed survives a kill of the server, not of the machine.
     EtlkitError if there are no programs of PostgreSQL, or if they cannot start.
     """
+    require("psycopg")
     server = Postgres(str(guard.folder / name), 5432, user, password or _new_password())
     folder = Path(server.host)
     owner = UNPRIVILEGED if os.geteuid() == 0 else None
@@ -194,6 +195,7 @@ def start_redis(guard: Guard, *, password: str | None = None, name: str = "redis
 
     EtlkitError if there is no redis-server, or if it cannot start.
     """
+    require("redis")
     folder = guard.folder / name
     folder.mkdir(mode=0o700)
     server = Redis(str(folder / "socket"), password or _new_password())

@@ -9,7 +9,6 @@ import psutil
 import pytest
 
 from etlkit import Cluster, Connection
-from etlkit.cluster import LESSON
 from etlkit.errors import ConfigError, DagFileError, DagNotFound, EtlkitError, MetadataError
 from etlkit.servers import wait_until
 from tests.servers import postgres, redis
@@ -152,7 +151,7 @@ def test_a_killed_worker_costs_one_try(cluster, tmp_path):
     cluster.variables.set("started", str(tmp_path / "started"))
     run = cluster.trigger("patience")
     assert wait_until(lambda: cluster.queue_depth("slow") == 1, 20)
-    name = cluster.add_worker(queues=["slow"])
+    name = cluster.add_worker(queues="slow")
     assert wait_until((tmp_path / "started").exists, 20)
     assert cluster.running(least=1).drop(columns="run_id").to_numpy().tolist() == [["patience", "wait", 1, name]]
     assert cluster.why("patience", "wait", run).kinds == ["running"]
@@ -223,6 +222,16 @@ def test_settings_that_do_not_exist_leave_nothing(monkeypatch):
     assert not made[0].folder.exists()
 
 
+def test_what_is_missing_is_said_before_anything_starts(monkeypatch, tmp_path):
+    with pytest.raises(EtlkitError, match=r"there is no folder .*nowhere; make it, or"):
+        Cluster(dags=tmp_path / "nowhere")
+    for package in ("celery", "psutil"):
+        with monkeypatch.context() as patch:
+            patch.setattr("etlkit.guard.find_spec", lambda name, missing=package: None if name == missing else name)
+            with pytest.raises(EtlkitError, match=rf"needs {package}; run: pip install 'etlkit\[cluster\]'"):
+                Cluster()
+
+
 def test_a_process_that_does_not_start_says_why():
     postgres(), redis()
     with pytest.raises(EtlkitError, match=r"scheduler-1 ended while it was starting: .*there is no executor"):
@@ -250,12 +259,13 @@ def test_nothing_is_left_of_a_killed_kernel():
     assert not Path(folder).exists()
 
 
-def test_a_closed_cluster_says_so():
+def test_a_folder_of_ones_own_and_an_end(tmp_path):
     postgres(), redis()
-    with Cluster(workers=0, schedulers=0) as made:
+    with Cluster(workers=0, schedulers=0, dags=tmp_path) as made:
+        assert made.add_dag_file(DAG_FILE, "three.py") == tmp_path / "three.py"
+        assert made.dag("secrets").fileloc == str(tmp_path / "three.py")
         assert made.wait() == {}
         made.kill("postgres")
     made.close()
     assert "closed" in repr(made) and "closed" in made._repr_html_()
     assert not made.folder.exists()
-    assert set(LESSON) >= {("core", "executor")}
