@@ -46,6 +46,14 @@ def line(minutes: Minutes) -> DAG:
     return dag
 
 
+def beside(minutes: Minutes) -> DAG:
+    """A fork, and a task beside it that needs nothing of it: the first."""
+    with DAG("beside") as dag:
+        _, first, *others = (Work(each, task_id=name) for name, each in minutes.items())
+        first >> others
+    return dag
+
+
 def ran_on(slots: int, dag: DAG) -> Lab:
     """A lab in which a DAG ran once, on a worker with so many slots."""
     lab = Lab(start="2013-01-01", executor=SimulatedExecutor(Nodes(1, slots), service_time=0, poll_interval=0))
@@ -282,6 +290,7 @@ def play_peak(query: str, timeline: Timeline) -> Iterator[str]:
 
 
 SHORT_AND_LONG = {"start": 5, "long": 30, "first": 10, "second": 10, "third": 10}
+LONG_AND_FORK = {"long": 30, "start": 10, "first": 10, "second": 10}
 AT_ONCE = Exercise(
     id="09-peak",
     tier="stretch",
@@ -292,7 +301,8 @@ AT_ONCE = Exercise(
     play=play_peak,
     timelines=(
         Timeline("one task, then three at once", on_slots(fork, AIRPORTS, 1, 2, 4)),
-        Timeline("a long one beside short ones", on_slots(fork, SHORT_AND_LONG, 2, 3), hidden=True),
+        Timeline("a long one and short ones", on_slots(fork, SHORT_AND_LONG, 2, 3), hidden=True),
+        Timeline("a fork beside a long one", on_slots(beside, LONG_AND_FORK, 4), hidden=True),
         Timeline("a line", on_slots(line, STEPS_OF_TWO, 4), hidden=True),
     ),
     start=PEAK_START,

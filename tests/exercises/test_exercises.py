@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from etlkit import DAG, Lab
+from etlkit import DAG, Lab, task
 from etlkit import exercises as ex
 from etlkit.errors import ExerciseError
 from etlkit.exercises import capstone, catalog, configuring, graphs, loading, scheduling
@@ -207,6 +207,39 @@ def test_another_right_answer_passes():
     grouped = """SELECT airport, hour, arg_max(temp, (updated_at, arrival)) AS temp FROM readings GROUP BY ALL"""
     assert ex.check("06-newest", grouped).passed
     assert ex.check("04-which-day", lambda context: context["ds"]).passed
+
+
+WAITED_BY_LAG = """
+    SELECT task_id FROM (
+        SELECT task_id, new, at, lag(at) OVER (PARTITION BY run_id, task_id ORDER BY id) AS before FROM decision
+    ) WHERE new = 'queued' AND before < at
+"""
+
+
+def turns_by_functions(airports, extract, load):
+    with DAG("turns") as dag:
+        extracted = task(extract)
+        for airport in airports:
+            task(load, pool="duckdb", trigger_rule="one_success")(airport) << extracted(airport)
+    return dag
+
+
+def test_another_right_answer_about_slots_passes():
+    assert ex.check("09-waited", WAITED_BY_LAG).passed
+    assert ex.check("09-turns", turns_by_functions).passed
+
+
+@pytest.mark.parametrize(
+    ("exercise_id", "query", "words"),
+    [
+        ("09-waited", "SELECT 1 AS one", "the query must give a column task_id, not one"),
+        ("09-peak", "SELECT state, pid FROM task_instance", "one number; it gives 4 rows of 2 columns"),
+        ("09-peak", "SELECT count(*) FROM task_instances", "no such table: task_instances"),
+        ("09-peak", "DELETE FROM task_instance", "only a SELECT may be asked"),
+    ],
+)
+def test_what_a_query_must_give_is_told(exercise_id, query, words):
+    assert words in str(ex.check(exercise_id, query))
 
 
 # --- answers with an error in them ------------------------------------------------------------------------------------

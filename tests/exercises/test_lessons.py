@@ -7,7 +7,7 @@ import pytest
 
 from etlkit import DAG, task
 from etlkit import exercises as ex
-from etlkit.exercises import failing, graphs, loading, one_row, stage
+from etlkit.exercises import failing, graphs, loading, one_node, one_row, stage
 from etlkit.operators.python import PythonOperator
 
 
@@ -73,6 +73,11 @@ def tidy_in_the_same_task(load, tidy):
     return dag
 
 
+def turns_by_heart(airports, extract, load):
+    return one_node.turns(["EWR", "JFK", "LGA"], extract, load)
+
+
+BEGUN_TOGETHER = "SELECT max(n) FROM (SELECT count(*) AS n FROM task_instance GROUP BY start_date)"
 SUMMARY = loading.MEAN_TEMPERATURES
 WRONG = {
     "cursor": ("01-cursor", cursor_of_the_last_row),
@@ -84,6 +89,8 @@ WRONG = {
     "nothing handed over": ("05-hand-over", hand_over_nothing),
     "hour": ("06-newest", one_row.NEWEST.replace("BY airport, hour", "BY airport")),
     "key": ("06-any-order", newest_by_airport),
+    "turns": ("09-turns", turns_by_heart),
+    "begun at once": ("09-peak", BEGUN_TOGETHER),
     "one task": ("07-green", tidy_in_the_same_task),
 }
 
