@@ -25,8 +25,8 @@ def worker(queues: str | None, concurrency: int | None, celery_hostname: str | N
 
     It needs the scheduler's [database] sql_alchemy_conn, [celery] broker_url and fernet.key, and the same DAG files in
     its own [core] dags_folder; the machine may be another one. Ctrl-C (or SIGTERM) lets the tasks that are running come
-    to their end. Killed at any moment, what it was at is made again elsewhere. Flower shows all workers:
-    celery -A etlkit.executors.celery_app flower
+    to their end. Killed at any moment, what it was at is made again elsewhere. Flower shows all workers; start it with
+    celery -A etlkit.executors.celery_app flower.
 
     \b
     Example: etlkit worker --queues default,heavy --concurrency 4
