@@ -25,6 +25,7 @@ from etlkit.clock import SystemClock
 from etlkit.config import settings
 from etlkit.dag import DAG
 from etlkit.dag_folder import DagFolder
+from etlkit.database import Unreachable
 from etlkit.errors import ConfigError, DagError
 from etlkit.executors import from_settings
 from etlkit.executors.celery import CeleryExecutor
@@ -34,7 +35,7 @@ from etlkit.operators.empty import EmptyOperator
 from etlkit.runs import clear_run, trigger_run
 from etlkit.runtime import TaskRunner
 from etlkit.scheduler import Scheduler
-from etlkit.servers import start_redis, wait_until
+from etlkit.servers import forget_shared_memory, start_postgres, start_redis, wait_until
 from etlkit.store import LOST, Store
 from etlkit.time_limit import time_limit
 from tests import servers
@@ -403,6 +404,40 @@ def test_an_attempt_outlives_a_database_that_is_away(site):
         scheduler.settle()
         assert (state(scheduler, run), scheduler.store.history(run.id)) == ("success", [])
     assert site.attempts() == ["1"]
+
+
+def test_an_attempt_outlives_a_database_server_that_is_killed(site, guard):
+    server = start_postgres(guard, name="database")
+    site.database = site.values["ETLKIT__DATABASE__SQL_ALCHEMY_CONN"] = server.url("postgres")
+    with site.scheduler() as scheduler:
+        site.worker()
+        run = site.trigger(scheduler, "meeting")
+        scheduler.tick()
+        site.arrival()
+        guard.signal("database", signal.SIGKILL)
+        site.let_go()
+        with pytest.raises(Unreachable):
+            scheduler.settle()
+    assert wait_until(lambda: "this tries again in 2 s" in site.said(), 20)
+    forget_shared_memory(server.host)
+    guard.restart("database")
+    assert wait_until(lambda: "try 1: success" in site.said(), 20)
+    with site.scheduler() as scheduler:
+        scheduler.settle()
+        assert (state(scheduler, run), scheduler.store.history(run.id)) == ("success", [])
+    assert site.attempts() == ["1"]
+
+
+def test_a_message_that_got_lost_is_sent_again(site):
+    queue = servers.redis().client()
+    with site.scheduler(ETLKIT__SCHEDULER__TASK_QUEUED_TIMEOUT="1") as scheduler:
+        run = site.trigger(scheduler, "sums")
+        scheduler.tick()
+        assert wait_until(lambda: queue.llen("default") == 1, 20)
+        queue.flushall()
+        site.worker()
+        scheduler.settle()
+        assert (state(scheduler, run), scheduler.store.history(run.id)) == ("success", [])
 
 
 def test_a_dag_that_the_worker_does_not_have_fails_its_task_and_says_why(site, tmp_path_factory):
