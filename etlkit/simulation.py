@@ -8,10 +8,10 @@
 ...         _ = EmptyOperator(task_id=f"extract_{airport}") >> EmptyOperator(task_id=f"load_{airport}")
 >>> what_if(weather, [Nodes(1, slots=1), Nodes(1, slots=4), Nodes(4, slots=1)], service_time=60)
 what if: weather, 1 run
-nodes  slots  makespan  speed-up  busy  most waiting  attempts  lost  failed
-    1      1   0:08:00       1.0  100%             3         8     0       0
-    1      4   0:02:00       4.0  100%             0         8     0       0
-    4      1   0:02:00       4.0  100%             0         8     0       0
+nodes  slots  makespan  speed-up  busy  most waiting  attempts  node failures  lost  failed
+    1      1   0:08:00       1.0  100%             3         8              0     0       0
+    1      4   0:02:00       4.0  100%             0         8              0     0       0
+    4      1   0:02:00       4.0  100%             0         8              0     0       0
 
 Nothing is estimated: each row is the real scheduler's doing, over nodes that are simulated
 (`etlkit.executors.simulated`).
@@ -142,10 +142,21 @@ class WhatIf(Sequence[Simulation]):
 
     def _rows(self) -> list[tuple[str, ...]]:
         priced = any(one.nodes.price for one in self.simulations)
-        head = ("nodes", "slots", "makespan", "speed-up", "busy", "most waiting", "attempts", "lost", "failed")
+        head = (
+            "nodes",
+            "slots",
+            "makespan",
+            "speed-up",
+            "busy",
+            "most waiting",
+            "attempts",
+            "node failures",
+            "lost",
+            "failed",
+        )
         rows: list[tuple[str, ...]] = [(*head, "cost") if priced else head]
         for row in self.table.itertuples():
-            counts = (row.most_waiting, row.attempts, row.lost, row.failed)
+            counts = (row.most_waiting, row.attempts, row.node_failures, row.lost, row.failed)
             makespan = str(row.makespan.round("s").to_pytimedelta())
             shares = (makespan, f"{row.speedup:.1f}", f"{row.utilisation:.0%}")
             cells = (f"{row.nodes:,}", f"{row.slots:,}", *shares, *(f"{count:,}" for count in counts))

@@ -126,9 +126,9 @@ def test_an_answer_shows_itself_as_text_and_as_html_and_has_a_price_if_there_is_
     answer = what_if(wide(2), [Nodes(1, price=0.3), Nodes(2, price=0.3)], service_time=3600)
     assert str(answer).splitlines() == [
         "what if: d, 1 run",
-        "nodes  slots  makespan  speed-up  busy  most waiting  attempts  lost  failed  cost",
-        "    1      1   2:00:00       1.0  100%             1         2     0       0  0.60",
-        "    2      1   1:00:00       2.0  100%             0         2     0       0  0.60",
+        "nodes  slots  makespan  speed-up  busy  most waiting  attempts  node failures  lost  failed  cost",
+        "    1      1   2:00:00       1.0  100%             1         2              0     0       0  0.60",
+        "    2      1   1:00:00       2.0  100%             0         2              0     0       0  0.60",
     ]
     assert answer._repr_html_().count("<tr>") == 3
     assert str(answer[:1]).splitlines() == str(answer).splitlines()[:3]
