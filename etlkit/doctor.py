@@ -367,25 +367,22 @@ def _answer(name: str, host: str, port: int) -> Finding:
     return Finding("services", OK, f"{name}: {host}:{port} answers")
 
 
-PROGRAMS: Mapping[str, str] = {
-    "pg_dump": "etlkit db backup of a PostgreSQL",
-    "postgres": "a PostgreSQL server on this machine",
-    "redis-server": "a queue for workers on this machine",
-}
-"""Programs of others that etlkit can use, and what for."""
-
-
 def check_programs() -> Iterator[Finding]:
-    """Which programs of others are on the PATH?"""
-    needed = {"pg_dump"} if _database_file() is None else set()
-    for program, purpose in PROGRAMS.items():
-        if path := shutil.which(program):
-            yield Finding("programs", OK, path)
-        elif program in needed:
+    """Which programs of others that etlkit can use are on this machine?"""
+    from etlkit.servers import find_postgres, find_redis
+
+    on_server = _database_file() is None
+    found = {
+        "pg_dump": (shutil.which("pg_dump"), "etlkit db backup of a PostgreSQL"),
+        "postgres": (find_postgres(), "a Cluster on this machine"),
+        "redis-server": (find_redis(), "a Cluster on this machine"),
+    }
+    for program, (path, purpose) in found.items():
+        if path is None and program == "pg_dump" and on_server:
             said = f"{program} is not on the PATH: it is needed for {purpose}"
             yield Finding("programs", WARNING, said, "install PostgreSQL's client programs")
         else:
-            yield Finding("programs", OK, f"{program} is not on the PATH; only needed for {purpose}")
+            yield Finding("programs", OK, str(path or f"there is no {program}; only needed for {purpose}"))
 
 
 CHECKS: Mapping[str, Callable[[], Iterator[Finding]]] = {

