@@ -100,15 +100,12 @@ class Guard:
         """Start a process in a session of its own under a name that none now running has; returns its id.
 
         What it prints goes to the end of the file `log`. `env` is its whole environment (None: that of this process),
-        `user` who it runs as. `last_signal` (None: SIGKILL) ends it together with the guard. EtlkitError if it cannot be started.
+        `user` who it runs as. `last_signal` (None: SIGKILL) ends it together with the guard. EtlkitError if it cannot
+        be started.
         """
-        given: dict[str, Any] = {
-            "argv": list(map(str, argv)),
-            "user": user,
-            "last_signal": int(last_signal or signal.SIGKILL),
-        }
-        given |= {"env": dict(os.environ if env is None else env)}
-        given |= {"cwd": str(cwd or self.folder), "log": str(log or os.devnull)}
+        given: dict[str, Any] = {"argv": list(map(str, argv)), "env": dict(os.environ if env is None else env)}
+        given |= {"cwd": str(cwd or self.folder), "log": str(log or os.devnull), "user": user}
+        given |= {"last_signal": int(last_signal or signal.SIGKILL)}
         return self._ask("start", name=name, **given)
 
     def run(self, argv: Sequence[str], **given: Any) -> int:
