@@ -418,7 +418,7 @@ def test_an_attempt_outlives_a_database_server_that_is_killed(site, guard):
         site.let_go()
         with pytest.raises(Unreachable):
             scheduler.settle()
-    assert wait_until(lambda: "this tries again in 2 s" in site.said(), 20)
+    assert wait_until(lambda: "this tries again in 1 s" in site.said(), 20)
     forget_shared_memory(server.host)
     guard.restart("database")
     assert wait_until(lambda: "try 1: success" in site.said(), 20)
