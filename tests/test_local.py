@@ -430,6 +430,54 @@ def test_a_task_that_hears_nothing_is_killed_with_its_process_and_has_failed(lab
     assert not is_running(int(log.split()[0]))
 
 
+# --- on the command line ----------------------------------------------------------------------------------------------
+
+SLOW = """
+    import time
+    from datetime import UTC, datetime
+    from pathlib import Path
+    from etlkit import DAG, task
+
+    with DAG("weather", schedule="@daily", start_date=datetime(2013, 1, 1, tzinfo=UTC)):
+        @task
+        def load(dag_run):
+            print("loading", dag_run.logical_date)
+            Path(__file__).with_name("began").touch()
+            while not Path(__file__).with_name("go").exists():
+                time.sleep(0.01)
+
+        load()
+"""
+
+
+def test_a_backfill_on_the_command_line(etlkit, monkeypatch):
+    monkeypatch.setenv("ETLKIT__CORE__EXECUTOR", "LocalExecutor")
+    etlkit.dag_file("weather.py", SLOW)
+    (etlkit.dags / "go").touch()
+    result = etlkit("dags", "backfill", "weather", "--from-date", "2013-01-01", "--to-date", "2013-01-03")
+    assert result.exit_code == 0, result.output
+    logs = sorted((etlkit.home / "logs").rglob("attempt=1.log"))
+    assert [log.read_text().splitlines()[0] for log in logs] == [
+        f"loading 2013-01-0{day} 00:00:00+00:00" for day in (1, 2, 3)
+    ]
+
+
+def test_ctrl_c_lets_the_scheduler_finish_what_runs(etlkit):
+    etlkit.environ["ETLKIT__CORE__EXECUTOR"] = "LocalExecutor"
+    etlkit.dag_file("weather.py", SLOW)
+    etlkit("dags", "trigger", "weather", "--run-id", "r")
+    assert etlkit("dags", "unpause", "weather").exit_code == 0
+    scheduler = etlkit.start("scheduler", start_new_session=True)
+    etlkit.wait_for((etlkit.dags / "began").exists)
+    os.killpg(scheduler.pid, signal.SIGINT)
+    assert scheduler.stderr.readline()
+    (etlkit.dags / "go").touch()
+    _, err = scheduler.communicate(timeout=60)
+    assert (scheduler.returncode, "Traceback" in err) == (0, False), err
+    assert err.endswith("stopped; no task was cut off\n")
+    assert etlkit.json("tasks", "states-for-dag-run", "weather", "r")[0]["state"] == "success"
+
+
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
