@@ -186,16 +186,46 @@ def test_another_scheduler_has_what_the_nodes_of_the_first_did_made_again():
     assert found.tries(run) == {"a": 2, "b": 1}
 
 
-def test_ctrl_c_in_a_task_ends_that_attempt_and_the_rest_goes_on():
-    dag = make_dag("d", "b", tasks=[Do("a", KeyboardInterrupt(), 1, retries=1, retry_delay=SECOND)])
+def test_ctrl_c_in_a_task_ends_that_attempt_and_what_else_runs_is_made_again():
+    dag = make_dag("d", tasks=[Do("b"), Do("a", KeyboardInterrupt(), 1, retries=1, retry_delay=SECOND)])
     found = World(dag, executor=SimulatedExecutor(Nodes(1, slots=2), service_time=60))
     found.trigger()
     with pytest.raises(KeyboardInterrupt):
         found.scheduler.settle()
     until_idle(found)
     assert found.states() == {"a": "success", "b": "success"}
+    assert found.tries() == {"a": 2, "b": 2}
     assert found.executor.in_flight == found.executor.running == 0
     assert found.executor.free_slots() == 2
+
+
+@pytest.mark.parametrize("when", range(0, 60, 7))
+def test_ctrl_c_at_any_moment_loses_no_task_and_counts_none_twice(patient, when):
+    found = World(
+        layered(width=4, layers=3), executor=SimulatedExecutor(Nodes(3, mtbf=300, mttr=60), service_time=lognormal(60))
+    )
+    found.trigger()
+    cursor, left = found.store.cursor, iter(range(10 + when))
+
+    class Interrupted:
+        """The database's cursor, until the moment has come."""
+
+        def execute(self, *args):
+            if next(left, None) is None:
+                found.store.cursor = cursor
+                raise KeyboardInterrupt
+            return cursor.execute(*args)
+
+        def __getattr__(self, name):
+            return getattr(cursor, name)
+
+    found.store.cursor = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        until_idle(found)
+    until_idle(found)
+    assert set(found.states().values()) == {"success"}
+    assert found.only_run().state == "success"
+    assert found.executor.in_flight == 0
 
 
 def test_a_lab_says_where_its_tasks_run():

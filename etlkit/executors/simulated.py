@@ -180,10 +180,10 @@ class Usage(NamedTuple):
 class Node:
     """One node, and the attempts that it makes; what is from before its last failure has an older `epoch`."""
 
-    __slots__ = ("attempts", "epoch", "name", "rng")
+    __slots__ = ("attempts", "epoch", "is_up", "name", "rng")
 
     def __init__(self, name: str, rng: Random) -> None:
-        self.name, self.rng, self.epoch = name, rng, 0
+        self.name, self.rng, self.epoch, self.is_up = name, rng, 0, False
         self.attempts: dict[Attempt, None] = {}
 
 
@@ -278,13 +278,14 @@ class SimulatedExecutor(Executor):
         self._free: deque[tuple[Node, int]] = deque()
         self._running: dict[Attempt, None] = {}
         self._results: list[Result] = []
-        self._in_flight: set[tuple[int, int]] = set()
+        self._in_flight: dict[tuple[int, int], Work] = {}
         self._begun = self._lost = self._failures = 0
         self._busy = self._wasted = timedelta()
         width, ready = len(str(self.nodes.count)), self.origin + seconds(self.nodes.startup)
-        for number in range(1, self.nodes.count + 1):
-            name = f"node-{number:0{width}}"
-            self._at(ready, self._comes_up, Node(name, Random(f"{self.seed} {name}")))
+        names = [f"node-{number:0{width}}" for number in range(1, self.nodes.count + 1)]
+        self._nodes = [Node(name, Random(f"{self.seed} {name}")) for name in names]
+        for node in self._nodes:
+            self._at(ready, self._comes_up, node)
 
     # --- what the scheduler asks ---
 
@@ -299,18 +300,35 @@ class SimulatedExecutor(Executor):
         if self._random:
             self._rng.seed(f"{self.seed} {work.run.dag_id} {work.run.run_id} {work.task.task_id} {work.map_index}")
         network, queue, startup, service, back = [self._drawn(name, work) for name in (*self._parts, "network_delay")]
-        self._in_flight.add(known_by(work))
+        self._in_flight[known_by(work)] = work
         arrives = self.clock.now() + seconds(network + queue)
         self._at(arrives, self._arrives, Attempt(work, startup, service, back))
 
     def poll(self) -> list[Result]:
         now = self.clock.now()
-        while self._events and self._events[0][0] <= now:
-            moment, _, happens, subject = heapq.heappop(self._events)
-            happens(moment, subject)
+        try:
+            while self._events and self._events[0][0] <= now:
+                moment, _, happens, subject = heapq.heappop(self._events)
+                happens(moment, subject)
+        except BaseException:  # such as Ctrl-C, in a task or in between: nobody knows what is half done
+            self._abandon()
+            raise
         results, self._results = self._results, []
-        self._in_flight.difference_update(known_by(result.work) for result in results)
+        for result in results:
+            self._in_flight.pop(known_by(result.work), None)
         return results
+
+    def _abandon(self) -> None:
+        """Call lost whatever is under way; what had ended all the same, the scheduler finds in the database."""
+        self._events = [event for event in self._events if isinstance(event[3], Node)]
+        heapq.heapify(self._events)
+        self._queue.clear()
+        self._running.clear()
+        self._free.clear()
+        for node in self._nodes:
+            node.attempts.clear()
+            self._free.extend([(node, node.epoch)] * (self.nodes.slots if node.is_up else 0))
+        self._results = [Result(work, None, lost=True) for work in self._in_flight.values()]
 
     def adopt(self, work: Work) -> None:
         if known_by(work) in self._in_flight:
@@ -318,27 +336,20 @@ class SimulatedExecutor(Executor):
         if work.start is None:
             self.submit(work)
         else:  # the nodes of an earlier scheduler went with it
-            self._in_flight.add(known_by(work))
+            self._in_flight[known_by(work)] = work
             self._at(self.clock.now(), self._is_told, Result(work, None, lost=True))
 
     def wait(self, seconds: float) -> bool:
         return False  # while the clock stands still, nothing ends
 
     def next_event(self) -> datetime | None:
-        """When something happens next, as the scheduler will see it; None while it has nothing in flight."""
-        if not self._in_flight:
+        """When something happens next, as the scheduler will see it; None while nothing is in flight."""
+        if not (self._in_flight and self._events):
             return None
         moment = self._events[0][0]
         if self.poll_interval:
             moment = self.origin - (self.origin - moment) // self.poll_interval * self.poll_interval
         return moment
-
-    def forget(self) -> None:
-        arriving = [event[3] for event in self._events if event[2] == self._arrives]
-        self._events = [event for event in self._events if event[2] != self._arrives]
-        heapq.heapify(self._events)
-        self._in_flight.difference_update(known_by(attempt.work) for attempt in (*arriving, *self._queue))
-        self._queue.clear()
 
     # --- what is to be seen ---
 
@@ -375,13 +386,14 @@ class SimulatedExecutor(Executor):
         return part if isinstance(part, float) else checked(f"{name} of {work.task.task_id}", part(work, self._rng))
 
     def _comes_up(self, moment: datetime, node: Node) -> None:
+        node.is_up = True
         self._free.extend([(node, node.epoch)] * self.nodes.slots)
         if self.nodes.mtbf is not None:
             self._at(moment + seconds(node.rng.expovariate(1 / self.nodes.mtbf)), self._fails, node)
         self._serve(moment)
 
     def _fails(self, moment: datetime, node: Node) -> None:
-        node.epoch += 1
+        node.epoch, node.is_up = node.epoch + 1, False
         self._failures += 1
         self._lost += len(node.attempts)
         for attempt in node.attempts:
@@ -410,13 +422,7 @@ class SimulatedExecutor(Executor):
         clock = runner.clock = SimulatedClock(moment)
         with ONE_STATEMENT if attempt.work.try_number == 1 else runner.store.transaction():
             held = runner.begin(attempt.work)
-        try:
-            end = self._execute(attempt, clock) if held is not None else moment
-        except BaseException:  # such as Ctrl-C, which has ended it
-            self._leave(attempt, moment)
-            self._in_flight.discard(known_by(attempt.work))
-            raise
-        self._at(end, self._ends, attempt)
+        self._at(self._execute(attempt, clock) if held is not None else moment, self._ends, attempt)
 
     def _execute(self, attempt: Attempt, clock: SimulatedClock) -> datetime:
         """Let its task run; when the attempt will end."""
