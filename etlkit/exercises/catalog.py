@@ -20,6 +20,7 @@ MODULES = {
     "07": "failing",
     "08": "configuring",
     "09": "one_node",
+    "10": "many_nodes",
     "12": "capstone",
 }
 """Where a notebook's exercises are."""

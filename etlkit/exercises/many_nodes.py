@@ -466,19 +466,6 @@ def see_failures() -> Seen:
 
 PREDICTIONS = [
     Prediction(
-        "10-killed",
-        "A task has `retries=0`. In the middle of its work, somebody kills the worker. What becomes of the task?",
-        {
-            "a": Choice("it is lost: nobody knows of it any more", None, "a killed worker loses the task."),
-            "b": Choice("it has failed, as it may not be tried again", "failed", "to be killed is to fail."),
-            "c": Choice("another worker makes it again", "again", "a lost attempt is made again, which is so."),
-        },
-        see_killed,
-        "The task is a row in the metadata database, and no worker takes that along. It did nothing wrong, so what was"
-        " lost does not count as a retry.",
-        (9,),
-    ),
-    Prediction(
         "10-twice",
         "A message in the queue says that a task is to be made. By mistake the broker delivers it twice. How often is"
         " the task made?",
@@ -492,6 +479,19 @@ PREDICTIONS = [
         see_twice,
         "A broker that never loses a message must now and then deliver one twice. So a worker asks the metadata"
         " database first, and there only one can take the task.",
+    ),
+    Prediction(
+        "10-killed",
+        "A task has `retries=0`. In the middle of its work, somebody kills the worker. What becomes of the task?",
+        {
+            "a": Choice("it is lost: nobody knows of it any more", None, "a killed worker loses the task."),
+            "b": Choice("it has failed, as it may not be tried again", "failed", "to be killed is to fail."),
+            "c": Choice("another worker makes it again", "again", "a lost attempt is made again, which is so."),
+        },
+        see_killed,
+        "The task is a row in the metadata database, and no worker takes that along. It did nothing wrong, so what was"
+        " lost does not count as a retry.",
+        (9,),
     ),
     Prediction(
         "10-thousand",
