@@ -57,6 +57,9 @@ REPAIR = 0.0, 2.0
 PAUSE = 4.5, 7.0
 """Wall seconds that a pause lasts: heartbeats may be late by 4 seconds (workers) or 3 (schedulers)."""
 
+AFTERWARDS = timedelta(minutes=5)
+"""How long all may take to come to its end after the last fault; it should be seconds."""
+
 AUDIT = """
 CREATE TABLE audit (
     id BIGSERIAL PRIMARY KEY, at TIMESTAMPTZ DEFAULT clock_timestamp(),
@@ -111,6 +114,7 @@ class Report(NamedTuple):
     """What a campaign did and found."""
 
     faults: Counter[str]
+    ended: Counter[str]
     backfills: int
     attempts: int
     lost: int
@@ -122,6 +126,7 @@ class Report(NamedTuple):
     def __str__(self) -> str:
         lines = [f"{self.faults.total()} faults in {self.seconds:.0f} s:"]
         lines += [f"  {count:4}  {kind}" for kind, count in sorted(self.faults.items())]
+        lines += [f"  {count:4}  {what}, and was started again" for what, count in sorted(self.ended.items())]
         lines += [f"{self.backfills} backfills, {self.attempts} attempts, {self.lost} of them lost and made again"]
         lines += [f"  {count:4}  failed: {error}" for error, count in self.failed.most_common()]
         lines += [f"  {count:4}  refused: it {why}" for why, count in self.refused.most_common()]
@@ -136,22 +141,23 @@ class Campaign:
         self.cluster, self.rng, self.days = cluster, rng, days
         self.clock = SystemClock()
         self.faults: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
         self.backfills = 0
         self._agenda: list[tuple[datetime, int, Callable[[], object]]] = []
         self._number = itertools.count()
 
     def run(self, kills: int) -> None:
-        """As many faults as asked for; afterwards everything is repaired, and has come to its end."""
+        """As many faults as asked for; afterwards everything is repaired, and comes to its end if it can."""
         while self.faults.total() < kills:
             if not self._is_busy():
                 self._backfill()
-            self._repair_what_is_due()
+            self._tend()
             self._strike()
             self.clock.sleep(self.rng.uniform(*BREATH))
-        while self._agenda:
-            self._repair_what_is_due()
+        last = self.clock.now() + AFTERWARDS
+        while (self._agenda or self._is_busy()) and self.clock.now() < last:
+            self._tend()
             self.clock.sleep(0.1)
-        self.cluster.wait(timeout=300)
 
     def _is_busy(self) -> bool:
         return bool(self.cluster.store.runs(states=["queued", "running"]))
@@ -215,9 +221,17 @@ class Campaign:
         moment = self.clock.now() + timedelta(seconds=self.rng.uniform(*between))
         heapq.heappush(self._agenda, (moment, next(self._number), action))
 
-    def _repair_what_is_due(self) -> None:
+    def _tend(self) -> None:
+        """Repair what is due, and start what has ended by itself, as the system's service manager does.
+
+        So ends a scheduler that finds no database when it starts, and Celery's worker if its slots die while it starts.
+        """
         while self._agenda and self._agenda[0][0] <= self.clock.now():
             heapq.heappop(self._agenda)[2]()
+        for component in self.cluster.components():
+            if component.state.startswith("ended"):
+                self.ended[f"{component.component} {component.state}"] += 1
+                self.cluster.restart(component.name, wait=False)
 
 
 KINDS: Mapping[str, tuple[float, str, Callable[[Campaign, str], bool]]] = {
