@@ -186,7 +186,7 @@ class Campaign:
 
     def kill(self, name: str) -> bool:
         self.cluster.kill(name)
-        self._later(REPAIR, lambda: self.cluster.restart(name, wait=False))
+        self._later(REPAIR, lambda: self._start(name))
         return True
 
     def kill_parent(self, name: str) -> bool:
@@ -194,7 +194,7 @@ class Campaign:
         pids = self.cluster.pids(name)
         if pids:
             os.kill(pids[0], signal.SIGKILL)
-            self._later(REPAIR, lambda: self.cluster.restart(name, wait=False))
+            self._later(REPAIR, lambda: self._start(name))
         return bool(pids)
 
     def kill_slot(self, name: str) -> bool:
@@ -231,7 +231,11 @@ class Campaign:
         for component in self.cluster.components():
             if component.state.startswith("ended"):
                 self.ended[f"{component.component} {component.state}"] += 1
-                self.cluster.restart(component.name, wait=False)
+                self._start(component.name)
+
+    def _start(self, name: str) -> None:
+        if not self.cluster.pids(name):
+            self.cluster.restart(name, wait=False)
 
 
 KINDS: Mapping[str, tuple[float, str, Callable[[Campaign, str], bool]]] = {
