@@ -307,12 +307,15 @@ class _OnDemand:
 
 
 def open_warehouse(path: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """A connection to a DuckDB file; without a path that of [core] warehouse, whose folder is made on first use."""
-    from etlkit.warehouse import connect
+    """A connection to a DuckDB file; without a path that of [core] warehouse, whose folder is made on first use.
+
+    It waits half a minute for its turn, as tasks of other workers may have the file open.
+    """
+    from etlkit.warehouse.files import PATIENCE, connect
 
     path = path or conf.get("core", "warehouse")
     if path.parent == conf.current.home:
         path.parent.mkdir(parents=True, exist_ok=True)
-    connection = connect(path)
+    connection = connect(path, patience=PATIENCE)
     connection.execute("SET TimeZone = 'UTC'")  # else instants would read differently on every machine
     return connection

@@ -160,6 +160,14 @@ def test_a_day_by_many_workers_may_be_loaded_again(places, by_one_worker):
     assert tables(BaseHook.get_hook("weather_duckdb").get_records) == by_one_worker
 
 
+def test_tasks_that_find_the_file_open_wait_for_their_turn(by_one_worker):
+    dag = load_dag_file(Path(weather_many_nodes.__file__).with_name("weather.py"))[0]
+    with Lab(start="2013-12-31", executor=LocalExecutor(2)).add(dag, paused=True) as lab:
+        lab.backfill(dag, *DAYS)
+        assert set(lab.task_instances(all_tries=True)["state"]) == {"success"}
+        assert tables(lambda query: lab.warehouse.execute(query).fetchall()) == by_one_worker
+
+
 def test_two_workers_at_one_file_and_the_second_is_refused(tmp_path):
     file, opened, tried = (tmp_path / name for name in ("weather.duckdb", "opened", "tried"))
     with DAG("two") as two:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from etlkit.clock import Clock, SystemClock
+from etlkit.clock import Clock
 from etlkit.connections import Connection
-from etlkit.errors import HookError, WarehouseError
+from etlkit.errors import WarehouseError
 from etlkit.hooks.sql import DRAWING, DbApiHook
 
 if TYPE_CHECKING:
     import duckdb
-
-PATIENCE, PAUSE = 30.0, 0.1
-"""How many seconds to wait for a file that another process has open, and between two looks."""
 
 
 class DuckDBHook(DbApiHook):
@@ -42,7 +38,7 @@ class DuckDBHook(DbApiHook):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(duckdb_conn_id, connection=connection, database=database)
-        self.clock = clock or SystemClock()
+        self.clock = clock
 
     def errors(self) -> type[Exception]:
         import duckdb
@@ -72,32 +68,16 @@ class DuckDBHook(DbApiHook):
             raise self.refusal(f"its SQL cannot be read: {DRAWING.sub('', str(error))}") from error
 
     def get_conn(self) -> duckdb.DuckDBPyConnection:
-        from etlkit.warehouse import connect
+        from etlkit.warehouse.files import PATIENCE, connect
 
         connection = self.connection
         path = self.database or connection.host or connection.schema or ":memory:"
         extra = connection.extra_dejson
-        patience = float(extra.get("timeout", PATIENCE))
-        deadline = self.clock.now() + timedelta(seconds=patience)
-        while True:
-            try:
-                return connect(path, read_only=bool(extra.get("read_only", False)))
-            except WarehouseError as error:
-                if not _is_held(error):
-                    raise self.refusal(error) from error
-                if self.clock.now() >= deadline:
-                    raise self._gives_up(error, patience) from error
-            self.clock.sleep(PAUSE)
-
-    def _gives_up(self, error: WarehouseError, patience: float) -> HookError:
-        return self.refusal(
-            f"{error}. Waited {patience:g} seconds for it. Tasks that write to one file can take turns in a pool of one"
-            " slot; for several writers at once use PostgreSQL"
-        )
+        patience, read_only = float(extra.get("timeout", PATIENCE)), bool(extra.get("read_only", False))
+        try:
+            return connect(path, read_only=read_only, patience=patience, clock=self.clock)
+        except WarehouseError as error:
+            raise self.refusal(error) from error
 
     def _data_frame(self, cursor: Any) -> Any:
         return cursor.df()
-
-
-def _is_held(error: WarehouseError) -> bool:
-    return "lock" in str(error.__cause__).lower()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from os import PathLike
 from pathlib import Path
 
 import duckdb
 
+from etlkit.clock import Clock, SystemClock
 from etlkit.errors import WarehouseError
 
 MAGIC = slice(8, 12)  # where a DuckDB file says b"DUCK"
+
+PATIENCE, PAUSE = 30.0, 0.1
+"""How many seconds a task waits for a file that another process has open, and how many pass between two looks."""
 
 REASONS = {
     "Conflicting lock": "is held by another process{pid}: while one process may write to a DuckDB file, no other can"
@@ -23,8 +28,17 @@ REASONS = {
 }
 
 
-def connect(path: str | PathLike[str] = ":memory:", *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(
+    path: str | PathLike[str] = ":memory:",
+    *,
+    read_only: bool = False,
+    patience: float = 0.0,
+    clock: Clock | None = None,
+) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB database file, which is created if it is missing, or an in-memory database.
+
+    While one process may write to a file, no other can open it: `patience` says how many seconds to wait for one's
+    turn. `clock` measures them: the computer's, as the other process does not live in simulated time.
 
     Raises WarehouseError, in one line, for what is not a DuckDB file, may not be written, is held by another process,
     was written by a newer version, or lies in a directory that does not exist.
@@ -36,12 +50,36 @@ def connect(path: str | PathLike[str] = ":memory:", *, read_only: bool = False) 
         ...
     etlkit.errors.WarehouseError: no/such/directory/weather.duckdb: there is no directory no/such/directory; create it
     """
+    clock = clock or SystemClock()
+    deadline = clock.now() + timedelta(seconds=patience)
+    while True:
+        try:
+            return _connected(path, read_only)
+        except WarehouseError as error:
+            if not patience or not _is_held(error, Path(path)):
+                raise
+            if clock.now() >= deadline:
+                raise WarehouseError(f"{error}. Waited {patience:g} seconds for it. {TAKE_TURNS}") from error.__cause__
+        clock.sleep(PAUSE)
+
+
+TAKE_TURNS = (
+    "Tasks that write to one file can take turns in a pool of one slot; for several writers at once use PostgreSQL"
+)
+
+
+def _connected(path: str | PathLike[str], read_only: bool) -> duckdb.DuckDBPyConnection:
     if str(path) != ":memory:":
         _refuse_other_files(Path(path))
     try:
         return duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as error:
         raise WarehouseError(f"{path} {_reason(error)}") from error
+
+
+def _is_held(error: WarehouseError, path: Path) -> bool:
+    """Whether another process has the file, or is about to: one that is empty was made a moment ago."""
+    return "lock" in str(error.__cause__).lower() or (path.is_file() and not path.stat().st_size)
 
 
 def _refuse_other_files(path: Path) -> None:

@@ -6,11 +6,13 @@ import sqlite3
 import struct
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from etlkit.clock import SimulatedClock
 from etlkit.errors import WarehouseError
 from etlkit.warehouse import connect, merge
 
@@ -91,6 +93,27 @@ def test_a_file_that_another_process_holds(path):
             assert "close it there" in message
         holder.communicate(b"\n")
     connect(path).close()
+
+
+def test_an_empty_file_is_one_that_another_process_is_making(tmp_path):
+    class Making(SimulatedClock):
+        def sleep_until(self, instant, wake=None):
+            super().sleep_until(instant, wake)
+            path.unlink()
+            duckdb.connect(str(path)).close()
+
+    path, clock = tmp_path / "warehouse.duckdb", Making(datetime(2013, 1, 1, tzinfo=UTC))
+    path.touch()
+    assert "is not a DuckDB database" in refused(path)
+    connect(path, patience=1, clock=clock).close()
+
+
+def test_patience_is_for_files_that_are_held_alone(path):
+    clock = SimulatedClock(datetime(2013, 1, 1, tzinfo=UTC))
+    for wrong in (path.parent, path.parent / "no" / "w.duckdb"):
+        with pytest.raises(WarehouseError):
+            connect(wrong, patience=5, clock=clock)
+    assert clock.now() == datetime(2013, 1, 1, tzinfo=UTC)
 
 
 def test_a_file_that_is_open_in_this_process_with_other_settings(path):
