@@ -48,7 +48,7 @@ from typing import Any, NamedTuple
 from etlkit.clock import SimulatedClock
 from etlkit.errors import ConfigError
 from etlkit.executors.base import Executor
-from etlkit.runtime import ONE_STATEMENT, Context, Executed, Outcome, Result, TaskRunner, Work, time_out
+from etlkit.runtime import ONE_STATEMENT, Context, Executed, Outcome, Result, TaskInstance, TaskRunner, Work, time_out
 from etlkit.states import FAILED, SUCCESS
 
 # --- how long things take ---------------------------------------------------------------------------------------------
@@ -208,16 +208,19 @@ class Accounting(TaskRunner):
     """Makes attempts without running their tasks: each succeeds, no callback is called, and nothing is logged."""
 
     def execute(self, work: Work) -> Executed:
-        return self._execute(work)
+        ti, outcome = TaskInstance(self, work), WELL
+        if work.task.outlets:
+            outcome = self._announce(work, ti, outcome)
+        return Executed(Context(ti), outcome, {})
 
     def conclude(self, executed: Executed) -> Result:
         return self._conclude(executed)
 
-    def _attempt(self, work: Work, context: Context) -> Outcome:
-        return Outcome(SUCCESS)
-
     def _call_back(self, *_: object) -> None:
         pass
+
+
+WELL = Outcome(SUCCESS)
 
 
 # --- the executor -----------------------------------------------------------------------------------------------------
@@ -256,14 +259,15 @@ class SimulatedExecutor(Executor):
         self.nodes = nodes if isinstance(nodes, Nodes) else Nodes(nodes)
         self.run_callables, self.seed = run_callables, seed
         self.poll_interval = seconds(checked("poll_interval", poll_interval))
-        parts = {
-            "network_delay": network_delay,
-            "queue_delay": queue_delay,
-            "task_startup": task_startup,
-            "service_time": service_time,
-        }
-        self._parts = {name: of if callable(of) else checked(name, of) for name, of in parts.items()}
-        self._random = any(map(callable, parts.values()))
+        parts: list[tuple[str, Duration]] = [
+            ("network_delay", network_delay),
+            ("queue_delay", queue_delay),
+            ("task_startup", task_startup),
+            ("service_time", service_time),
+            ("network_delay", network_delay),
+        ]
+        self._parts = [(name, of if callable(of) else checked(name, of)) for name, of in parts]
+        self._random = any(callable(of) for _, of in parts)
 
     def start(self, runner: TaskRunner) -> None:
         if not isinstance(runner.clock, SimulatedClock):
@@ -299,9 +303,9 @@ class SimulatedExecutor(Executor):
     def submit(self, work: Work) -> None:
         if self._random:
             self._rng.seed(f"{self.seed} {work.run.dag_id} {work.run.run_id} {work.task.task_id} {work.map_index}")
-        network, queue, startup, service, back = [self._drawn(name, work) for name in (*self._parts, "network_delay")]
+        there, queue, startup, service, back = [self._drawn(name, part, work) for name, part in self._parts]
         self._in_flight[known_by(work)] = work
-        arrives = self.clock.now() + seconds(network + queue)
+        arrives = self.clock.now() + seconds(there + queue)
         self._at(arrives, self._arrives, Attempt(work, startup, service, back))
 
     def poll(self) -> list[Result]:
@@ -381,9 +385,8 @@ class SimulatedExecutor(Executor):
     def _at(self, moment: datetime, happens: Callable[[datetime, Any], None], subject: Any) -> None:
         heapq.heappush(self._events, (moment, next(self._order), happens, subject))
 
-    def _drawn(self, name: str, work: Work) -> float:
-        part = self._parts[name]
-        return part if isinstance(part, float) else checked(f"{name} of {work.task.task_id}", part(work, self._rng))
+    def _drawn(self, name: str, part: Duration, work: Work) -> float:
+        return checked(f"{name} of {work.task.task_id}", part(work, self._rng)) if callable(part) else part
 
     def _comes_up(self, moment: datetime, node: Node) -> None:
         node.is_up = True
@@ -426,16 +429,17 @@ class SimulatedExecutor(Executor):
 
     def _execute(self, attempt: Attempt, clock: SimulatedClock) -> datetime:
         """Let its task run; when the attempt will end."""
-        task = attempt.work.task
-        clock.sleep(attempt.startup)
+        limit = attempt.work.task.execution_timeout
+        if attempt.startup:
+            clock.sleep(attempt.startup)
         begin = clock.now()
         attempt.executed = self._runner.execute(attempt.work)
-        clock.sleep(attempt.service)
-        if task.execution_timeout is not None and clock.now() - begin > task.execution_timeout:
-            outcome = Outcome(FAILED, error=time_out(task))
-            attempt.executed = attempt.executed._replace(outcome=outcome, values={})
-            return begin + task.execution_timeout
-        return clock.now()
+        end = clock.now() + seconds(attempt.service)
+        if limit is None or end - begin <= limit:
+            return end
+        outcome = Outcome(FAILED, error=time_out(attempt.work.task))
+        attempt.executed = attempt.executed._replace(outcome=outcome, values={})
+        return begin + limit
 
     def _leave(self, attempt: Attempt, moment: datetime) -> None:
         """Its node is free for another."""
@@ -459,7 +463,10 @@ class SimulatedExecutor(Executor):
         if attempt.executed is not None:
             self._runner.clock = SimulatedClock(moment)
             result = self._runner.conclude(attempt.executed)
-        self._at(moment + seconds(attempt.back), self._is_told, result)
+        if attempt.back:
+            self._at(moment + seconds(attempt.back), self._is_told, result)
+        else:
+            self._results.append(result)
         self._serve(moment)
 
     def _is_told(self, moment: datetime, result: Result) -> None:
