@@ -90,23 +90,26 @@ def attempt(con: Any, answer: Callable[..., object], try_number: int, **trouble:
 
 
 def in_trouble(con: Any, answer: Callable[..., object], paused: bool, before: int) -> None:
-    """The first attempt is killed or paused, and a second one is made after it or meanwhile."""
-    import duckdb
-
-    made_again = []
+    """The first attempt is killed or paused; it is made again, after it or meanwhile, until that succeeds."""
+    succeeded = []
 
     def make_again() -> None:
-        made_again.append(True)
-        attempt(con, answer, 2)
+        with losing_to_another():
+            attempt(con, answer, 2)
+            succeeded.append(2)
 
-    if paused:
-        with contextlib.suppress(duckdb.TransactionException):  # it lost to the other, and nobody waits for it any more
-            attempt(con, answer, 1, before=before, happens=make_again)
-    else:
-        with contextlib.suppress(Killed):
-            attempt(con, answer, 1, before=before)
-    if not made_again:
-        make_again()
+    happens = {"happens": make_again} if paused else {}
+    with losing_to_another(), contextlib.suppress(Killed):
+        attempt(con, answer, 1, before=before, **happens)
+    if not succeeded:
+        attempt(con, answer, 3 if paused else 2)
+
+
+def losing_to_another() -> contextlib.suppress:
+    """Two transactions change the same row: the database lets the first one commit, and the other attempt fails."""
+    import duckdb
+
+    return contextlib.suppress(duckdb.TransactionException)
 
 
 def killed(*places: int) -> tuple[Step, ...]:

@@ -7,7 +7,8 @@ import pytest
 
 from etlkit import DAG, task
 from etlkit import exercises as ex
-from etlkit.exercises import failing, graphs, loading, one_node, one_row, stage
+from etlkit.exercises import failing, graphs, loading, many_nodes, one_node, one_row, stage
+from etlkit.exercises.checking import expected_outcomes
 from etlkit.operators.python import PythonOperator
 
 
@@ -78,6 +79,20 @@ def turns_by_heart(airports, extract, load):
 
 
 BEGUN_TOGETHER = "SELECT max(n) FROM (SELECT count(*) AS n FROM task_instance GROUP BY start_date)"
+
+
+def note_before_the_transaction(con, day, flights, try_number):
+    if con.execute("SELECT 1 FROM counted WHERE day = ?", [day]).fetchone() is None:
+        con.execute("BEGIN")
+        con.execute("UPDATE total SET flights = flights + ?", [flights])
+        con.execute("COMMIT")
+        con.execute("INSERT INTO counted VALUES (?)", [day])
+
+
+def nodes_for_ten_minutes(tasks, minutes, deadline):
+    return many_nodes.nodes(tasks, 10, deadline)
+
+
 SUMMARY = loading.MEAN_TEMPERATURES
 WRONG = {
     "cursor": ("01-cursor", cursor_of_the_last_row),
@@ -92,6 +107,9 @@ WRONG = {
     "turns": ("09-turns", turns_by_heart),
     "begun at once": ("09-peak", BEGUN_TOGETHER),
     "one task": ("07-green", tidy_in_the_same_task),
+    "note": ("10-once", note_before_the_transaction),
+    "ten minutes": ("10-nodes", nodes_for_ten_minutes),
+    "one node": ("10-lost", f"{many_nodes.LOST_ON} HAVING hostname = 'node-1'"),
 }
 
 
@@ -111,3 +129,21 @@ def test_the_error_of_a_callback_is_shown_and_no_belief_is_blamed_for_it():
     verdict = ex.check("07-callbacks", told_wrongly)
     assert verdict.belief is None
     assert "a callback failed: TypeError" in str(verdict)
+
+
+def test_a_note_that_says_whether_it_is_new_counts_a_day_once_too():
+    def per_day(con, day, flights, try_number):
+        con.execute("BEGIN")
+        added = con.execute(
+            "INSERT INTO counted SELECT ? WHERE NOT EXISTS (FROM counted WHERE day = ?) RETURNING 1", [day, day]
+        )
+        if added.fetchone():
+            con.execute("UPDATE total SET flights = flights + ?", [flights])
+        con.execute("COMMIT")
+
+    assert ex.check("10-once", per_day).passed
+
+
+def test_whatever_happens_a_day_that_is_made_again_counts_once():
+    shown = {each for timeline in many_nodes.ONCE.timelines for each in expected_outcomes(many_nodes.ONCE, timeline)}
+    assert shown == {"flights in total: 842"}
