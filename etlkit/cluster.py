@@ -78,6 +78,9 @@ LESSON: Mapping[tuple[str, str], str] = {
 LISTENING = "_kombu.binding.celery.pidbox"
 """Where Redis keeps which workers listen to Celery's remote control."""
 
+SEPARATOR = "\x06\x16"
+"""What Celery puts between the name of a queue and a priority, in the name of a list in Redis."""
+
 ONE_PING = 0.5
 """Wall seconds that a worker which listens may take to answer."""
 
@@ -489,9 +492,15 @@ class Cluster:
 
         Blocks until there are at least so many; EtlkitError after `timeout` seconds.
         """
-        if not wait_until(lambda: len(self.sql(MADE_NOW)) >= least, timeout):
-            raise EtlkitError(f"after {timeout:g} seconds fewer than {least} tasks are running; look at table()")
         found = self.sql(MADE_NOW)
+
+        def are_enough() -> bool:
+            nonlocal found
+            found = self.sql(MADE_NOW)
+            return len(found) >= least
+
+        if not wait_until(are_enough, timeout):
+            raise EtlkitError(f"after {timeout:g} seconds fewer than {least} tasks are running; look at table()")
         found["worker"] = found.pop("pid").map(self.names())
         return found
 
@@ -505,7 +514,8 @@ class Cluster:
 
     def queue_depth(self, queue: str = "default") -> int:
         """How many messages wait in the broker for a worker of that queue."""
-        return sum(self.redis.llen(key) for key in self.redis.scan_iter(f"{queue}*", _type="list"))
+        by_priority = self.redis.scan_iter(f"{queue}{SEPARATOR}*", _type="list")
+        return sum(self.redis.llen(key) for key in (queue, *by_priority))
 
     def unacknowledged(self) -> int:
         """How many messages workers have and have not acknowledged: of the tasks that run now."""
