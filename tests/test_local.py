@@ -430,6 +430,15 @@ def test_a_task_that_hears_nothing_is_killed_with_its_process_and_has_failed(lab
     assert not is_running(int(log.split()[0]))
 
 
+def test_processes_that_cannot_even_begin_are_an_error(tmp_path):
+    (tmp_path / "there").mkdir()
+    with Lab(start=START, executor=LocalExecutor(1), database=f"sqlite:///{tmp_path}/there/etl.db") as lab:
+        trigger_run(lab.store, lab.add(dag_of(os.getpid)).dags[0], now=lab.now)
+        (tmp_path / "there").rename(tmp_path / "elsewhere")
+        with pytest.raises(ConfigError, match="the processes of LocalExecutor cannot work: MetadataError"):
+            lab.scheduler.settle()
+
+
 # --- on the command line ----------------------------------------------------------------------------------------------
 
 SLOW = """

@@ -46,6 +46,7 @@ from etlkit.executors.base import Executor
 from etlkit.logs import LogStore
 from etlkit.masking import masker, one_line
 from etlkit.runtime import Result, TaskRunner, Work, time_out
+from etlkit.states import QUEUED
 from etlkit.store import Store
 from etlkit.worker import PICKLED, Reference, Unread, Worker, open_warehouse, place_of
 
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
     from loky import ProcessPoolExecutor
 
 log = logging.getLogger("etlkit.executors")
+
+IN_VAIN = 5
+"""How many attempts in a row may be lost before they begin; a task cannot do that, so something else is wrong."""
 
 
 class LocalExecutor(Executor):
@@ -86,6 +90,7 @@ class LocalExecutor(Executor):
         self._busy: dict[int, _Slot] = {}
         self._waiting: deque[Work] = deque()
         self._results: list[Result] = []
+        self._in_vain = 0
         self._ended: deque[_Slot] = deque()
         self._news = threading.Event()
         self._lifeline, self._held_open = Pipe(duplex=False)
@@ -176,9 +181,19 @@ class LocalExecutor(Executor):
         except BaseException as error:  # its process died, or the worker could not go on
             if slot.is_overdue:
                 return self._runner.end_for(slot.work, time_out(slot.work.task))
-            log.warning("%s is lost: %s", " ".join(map(str, slot.work.log_key)), how_it_died(error))
+            self._note_loss(slot.work, how_it_died(error))
             return Result(slot.work, None, lost=True)
+        self._in_vain = 0
         return Result(slot.work, None) if result is None else result._replace(work=slot.work)
+
+    def _note_loss(self, work: Work, reason: str) -> None:
+        """An attempt was lost. ConfigError if that happens to one after the other before they begin, for ever then."""
+        log.warning("%s is lost: %s", " ".join(map(str, work.log_key)), reason)
+        begun = self._runner.store.task_instance(work.task_pk).state != QUEUED
+        self._in_vain = 0 if begun else self._in_vain + 1
+        if self._in_vain >= IN_VAIN:
+            self._in_vain = 0
+            raise ConfigError(f"the processes of LocalExecutor cannot work: {reason}")
 
     def _note_end(self, slot: _Slot) -> None:
         """In a thread of loky's: an attempt has ended."""
@@ -274,9 +289,9 @@ class _Slot:
         self._end()
 
     def _end(self, **how: bool) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(**how)
+        if self._pool is not None:
+            self._pool.shutdown(**how)
+            self._pool = None  # only now: who is interrupted here may still kill
 
 
 def how_it_died(error: BaseException) -> str:

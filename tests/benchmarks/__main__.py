@@ -1,6 +1,6 @@
 """`make bench`: every line of the README's table, each a ratio of two things measured in turn in this run."""
 
-from . import celery, engine, folder, merge, scaling, startup
+from . import celery, engine, folder, local, merge, scaling, startup
 from .measure import machine
 
 print(machine(), flush=True)
@@ -9,4 +9,5 @@ scaling.main()
 startup.main()
 folder.main()
 merge.main()
+local.main()
 celery.main()
