@@ -168,7 +168,8 @@ class ActiveRun:
     def work(self, position: int) -> Work:
         """The next attempt of a task, or the one that it is at: a new try, or the same one if a sensor goes on."""
         task = self.tasks[position]
-        goes_on = task.rescheduled_since is not None or task.state == RUNNING
+        is_running = self.frontier.states[position] == RUNNING  # the row may be from before the attempt ended
+        goes_on = task.rescheduled_since is not None or is_running
         return Work(
             task_pk=task.id,
             dag=self.dag,
@@ -179,5 +180,5 @@ class ActiveRun:
             max_tries=task.max_tries,
             rescheduled_since=task.rescheduled_since,
             known_items=self.known_items,
-            start=task.start_date if task.state == RUNNING else None,
+            start=task.start_date if is_running else None,
         )

@@ -212,5 +212,21 @@ def test_what_an_earlier_scheduler_queued_is_handed_to_the_executor(hands):
     assert (hands.states(), hands.executor.tasks) == ({"a": "success", "b": "queued"}, ["b"])
 
 
+def test_what_was_found_running_and_then_fails_goes_on_with_the_next_try(hands):
+    (work,) = hands.executor.held.values()
+    work.task.steps = (ValueError, 1)
+    with hands.store.transaction():
+        hands.executor.runner.begin(work)
+        hands.store.touched()
+    hands.tick()
+    hands.executor.held.clear()
+    hands.executor.ended.append(hands.executor.runner.carry_out(work))
+    hands.tick()
+    hands.clock.sleep(work.task.retry_delay.total_seconds())
+    hands.tick()
+    assert [again.try_number for again in hands.executor.held.values()] == [2]
+    assert [again.start for again in hands.executor.held.values()] == [None]
+
+
 if __name__ == "__main__":
     live(sys.argv[1], int(sys.argv[2]))
