@@ -296,28 +296,35 @@ def xcoms_of(frame: Any) -> Counter:
 
 def campaign(kills: int, seed: int, days: int) -> Report:
     """Faults on a cluster that loads `days` days again and again, and what is wrong afterwards."""
-    clock = SystemClock()
     with prepared_cluster() as cluster:
-        begin = clock.now()
         run = Campaign(cluster, random.Random(seed), days)
+        begin = run.clock.now()
         run.run(kills)
-        seconds = (clock.now() - begin).total_seconds()
-        return Report(
-            run.faults, run.backfills, *attempts(cluster), seconds, findings(cluster, days, undisturbed(cluster, days))
-        )
+        seconds = (run.clock.now() - begin).total_seconds()
+        return report(run, seconds, undisturbed(cluster, days))
+
+
+def report(run: Campaign, seconds: float, expected: tuple[dict[str, list], Counter]) -> Report:
+    """What a campaign did and found."""
+    tries = run.cluster.task_instances(all_tries=True)
+    lost = tries.error.fillna("").str.startswith(LOST)
+    errors = tries[(tries.state != "success") & ~lost].error.fillna("").str[:120]
+    said = "".join(run.cluster.logs(c.name) for c in run.cluster.components() if c.component == "worker")
+    return Report(
+        faults=run.faults,
+        ended=run.ended,
+        backfills=run.backfills,
+        attempts=len(tries),
+        lost=int(lost.sum()),
+        failed=Counter(errors),
+        refused=Counter({why: said.count(why) for why in REFUSALS}),
+        seconds=seconds,
+        findings=findings(run.cluster, run.days, expected),
+    )
 
 
 REFUSALS = ("was taken away", "is not wanted any more")
 """What workers say of an attempt that came back after it had been made again, and of a message that came twice."""
-
-
-def attempts(cluster: Cluster) -> tuple[int, int, Counter[str], Counter[str]]:
-    """How many attempts there were, how many were lost, why the others failed that did, and what was refused."""
-    tries = cluster.task_instances(all_tries=True)
-    lost = tries.error.fillna("").str.startswith(LOST)
-    errors = tries[(tries.state != "success") & ~lost].error.fillna("").str[:120]
-    said = "".join(cluster.logs(c.name) for c in cluster.components() if c.component == "worker")
-    return len(tries), int(lost.sum()), Counter(errors), Counter({why: said.count(why) for why in REFUSALS})
 
 
 def findings(cluster: Cluster, days: int, expected: tuple[dict[str, list], Counter]) -> dict[str, list]:
