@@ -38,7 +38,7 @@ from etlkit.database import Unreachable, explained
 from etlkit.errors import EtlkitError, nearest
 from etlkit.guard import Guard, require
 from etlkit.lab import Text, When, instant
-from etlkit.masking import masker
+from etlkit.masking import mask_secret, masker
 from etlkit.params import NOTSET
 from etlkit.runs import trigger_run
 from etlkit.runtime import DagRun
@@ -46,7 +46,7 @@ from etlkit.servers import Postgres, Redis, forget_shared_memory, start_postgres
 from etlkit.showing import aligned, as_html
 from etlkit.states import QUEUED, RUNNING
 from etlkit.store import RunRow, Store
-from etlkit.vault import give_key, new_key
+from etlkit.vault import give_key, new_key, private_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,6 +152,7 @@ class Cluster:
         self._kinds |= {"postgres": "metadata database", "redis": "broker"}
         with self._timed("tables"):
             key = new_key()
+            mask_secret(key)
             self._write_settings({**LESSON, **settings}, key)
             give_key(self.store, key)
 
@@ -166,10 +167,8 @@ class Cluster:
         }
         for (section, name), text in {**settings, **places}.items():
             parser.read_dict({section: {name: text}})
-        file = self.home / "etlkit.cfg"
-        file.touch(0o600)
-        with file.open("w", encoding="utf-8") as stream:
-            parser.write(stream)
+        with private_file(self.home / "etlkit.cfg") as file:
+            parser.write(file)
         self._config = Config(self.home, environ={})
 
     @contextlib.contextmanager
@@ -186,7 +185,8 @@ class Cluster:
         found = []
         for name, kind in self._kinds.items():
             process = states[name]
-            state = "paused" if process.stopped else "running" if process.running else _ending(process.exit_code)
+            alive = "paused" if process.stopped else "running"
+            state = alive if process.running else _ending(process.exit_code)
             if self._since.get(name, ("",))[0] != state:
                 self._since[name] = (state, self._clock.now())
             found.append(Component(kind, name, process.pid, *self._since[name]))
