@@ -21,7 +21,7 @@ from etlkit.errors import ConfigError, DagError, EtlkitError
 from etlkit.events import Listener
 from etlkit.masking import mask_secret, masker
 from etlkit.operators import PythonOperator, TriggerDagRunOperator
-from etlkit.runs import trigger_run
+from etlkit.runs import clear_run, trigger_run
 from etlkit.scheduler import Scheduler
 from etlkit.store import LOST, Store
 
@@ -228,6 +228,33 @@ def test_it_needs_a_slot():
         LocalExecutor(0)
 
 
+def test_what_is_cleared_while_it_runs_is_made_again_beside_its_earlier_try(tmp_path):
+    def wait_until_the_test_says(ti, clock):
+        (tmp_path / f"begun {ti.try_number}").touch()
+        while not (tmp_path / "end").exists():
+            clock.sleep(0.01)
+
+    def begun(number):
+        executor.wait(0.1), scheduler.tick()
+        return (tmp_path / f"begun {number}").exists()
+
+    dag, executor = dag_of(wait_until_the_test_says), LocalExecutor(2)
+    with contextlib.closing(Store(f"sqlite:///{tmp_path}/etl.db")) as store, contextlib.ExitStack() as last:
+        last.callback(executor.stop)
+        last.callback((tmp_path / "end").touch)
+        scheduler = Scheduler(store, SystemClock(), executor)
+        scheduler.add_dag(dag)
+        run = trigger_run(store, dag, now=scheduler.clock.now())
+        wait_for(lambda: begun(1))
+        clear_run(store, dag, store.run("d", run.run_id), now=scheduler.clock.now())
+        wait_for(lambda: begun(2))
+        assert (executor.in_flight, executor.free_slots()) == (2, 0)
+        (tmp_path / "end").touch()
+        scheduler.settle()
+        (row,) = store.task_instances(run.id)
+        assert (executor.in_flight, row.state, row.try_number) == (0, "success", 2)
+
+
 # --- DAGs of a notebook -----------------------------------------------------------------------------------------------
 
 AIRPORTS = ["JFK"]
@@ -421,11 +448,12 @@ def test_a_task_that_hears_nothing_is_killed_with_its_process_and_has_failed(lab
         return "done"
 
     dag = dag_of(hang, execution_timeout=timedelta(seconds=0.2), retries=1, retry_delay=timedelta(0))
-    with settings({"ETLKIT__CORE__KILLED_TASK_CLEANUP_TIME": "1"}):
-        run = lab.add(dag).trigger()
+    lab.add(dag_of(os.getpid, dag_id="first")).trigger()  # now there is a process
+    with settings({"ETLKIT__CORE__KILLED_TASK_CLEANUP_TIME": "2"}):
+        run = lab.add(dag).trigger("d")
     row = tasks(lab, run)["hang"]
     assert (row.state, row.try_number, row.lost_attempts, values(lab)["hang"]) == ("success", 2, 0, "done")
-    log = lab.log("hang", try_number=1)
+    log = lab.log("hang", dag="d", try_number=1)
     assert "hang ran longer than its execution_timeout of 0:00:00.200000" in log
     assert not is_running(int(log.split()[0]))
 

@@ -31,7 +31,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing import Pipe, current_process
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -74,8 +74,6 @@ class LocalExecutor(Executor):
     ConfigError if `slots` is less than 1, or loky is not installed.
     """
 
-    folder: Path
-
     def __init__(self, slots: int | None = None) -> None:
         try:
             from etlkit.executors.travelling import Copies
@@ -84,17 +82,15 @@ class LocalExecutor(Executor):
         self.slots = conf.get("core", "parallelism") if slots is None else slots
         if self.slots < 1:
             raise ConfigError(f"LocalExecutor({slots}): it needs at least one slot")
-        self.folder = Path(tempfile.mkdtemp(prefix="etlkit-local-"))
-        self._copies = Copies(self.folder)
+        self._copies = Copies(lambda: self.folder)
         self._idle: list[_Slot] = []
-        self._busy: dict[int, _Slot] = {}
+        self._busy: dict[tuple[int, int], _Slot] = {}  # a task that was cleared may still be at its earlier try
         self._waiting: deque[Work] = deque()
         self._results: list[Result] = []
         self._in_vain = 0
         self._ended: deque[_Slot] = deque()
         self._news = threading.Event()
         self._lifeline, self._held_open = Pipe(duplex=False)
-        self._remove_folder = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
     def __repr__(self) -> str:
         processes = sum(slot.has_process for slot in self._slots())
@@ -108,6 +104,13 @@ class LocalExecutor(Executor):
 
     def _slots(self) -> list[_Slot]:
         return [*self._idle, *self._busy.values()]
+
+    @cached_property
+    def folder(self) -> Path:  # type: ignore[override]
+        """A private folder, made when it is first asked for, and gone with this executor."""
+        folder = Path(tempfile.mkdtemp(prefix="etlkit-local-"))
+        self._remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     # --- DAGs ---
 
@@ -148,12 +151,12 @@ class LocalExecutor(Executor):
             refused = Unread(task_id=work.task.task_id, dag=DAG(work.dag.dag_id), error=error)
             self._results.append(self._runner.run(replace(work, task=refused))._replace(work=work))
             return
-        slot = self._busy[work.task_pk] = self._idle.pop() if self._idle else _Slot(self._new_pool)
+        slot = self._busy[work.key] = self._idle.pop() if self._idle else _Slot(self._new_pool)
         slot.take(work, partial(_attempt, Surroundings.now(self._copies.places()), reference), self._note_end)
 
     def adopt(self, work: Work) -> None:
         known = [*self._waiting, *(result.work for result in self._results)]
-        if work.task_pk in self._busy or any(work.task_pk == other.task_pk for other in known):
+        if work.key in self._busy or any(work.key == other.key for other in known):
             return
         if work.start is None:
             self.submit(work)
@@ -163,16 +166,23 @@ class LocalExecutor(Executor):
     def poll(self) -> list[Result]:
         self._news.clear()
         for slot in [slot for slot in self._busy.values() if slot.is_overdue]:
-            slot.kill()
+            self._end_overdue(slot)
         results, self._results = self._results, []
         while self._ended:
             slot = self._ended.popleft()
-            del self._busy[slot.work.task_pk]
+            del self._busy[slot.work.key]
             self._idle.append(slot)
             results.append(self._result(slot))
         while self._waiting and len(self._busy) < self.slots:
             self.submit(self._waiting.popleft())
         return results
+
+    def _end_overdue(self, slot: _Slot) -> None:
+        """Kill a process whose task hears nothing; one that is so late because it has not even begun has time again."""
+        if self._runner.store.task_instance(slot.work.task_pk).state == QUEUED:
+            slot.set_deadline()
+        else:
+            slot.kill()
 
     def _result(self, slot: _Slot) -> Result:
         """What became of the attempt that a slot was at."""
@@ -232,7 +242,8 @@ class LocalExecutor(Executor):
             raise
         finally:
             self._idle.clear()
-            self._remove_folder()
+            if "folder" in vars(self):
+                self._remove_folder()
 
 
 class _Slot:
@@ -262,12 +273,16 @@ class _Slot:
 
     def take(self, work: Work, attempt: Callable[[], Result | None], ended: Callable[[_Slot], None]) -> None:
         """Make an attempt, and call `ended` in some thread when it has ended."""
-        self.work, limit = work, work.task.execution_timeout
-        grace = conf.get("core", "killed_task_cleanup_time")
-        self.deadline = None if limit is None else wall_seconds() + limit.total_seconds() + grace
+        self.work = work
+        self.set_deadline()
         with _sigint_waits():
             self.future = self._submit(attempt)
         self.future.add_done_callback(lambda _: ended(self))
+
+    def set_deadline(self) -> None:
+        """Count the time that its task may take from now on."""
+        limit, grace = self.work.task.execution_timeout, conf.get("core", "killed_task_cleanup_time")
+        self.deadline = None if limit is None else wall_seconds() + limit.total_seconds() + grace
 
     def _submit(self, attempt: Callable[[], Result | None]) -> Future[Result | None]:
         from loky import BrokenProcessPool

@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import io
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,9 +24,9 @@ from etlkit.worker import PICKLED
 
 
 class Copies:
-    """The copies of DAGs in `folder`, one file for each content: a DAG that stayed the same keeps its file."""
+    """Copies of DAGs in the folder that `folder` gives, a file for each content: one that stays the same keeps its."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Callable[[], Path]) -> None:
         self.folder = folder
         self._dags: dict[str, DAG] = {}
         self._files: dict[str, Path] = {}
@@ -59,7 +59,7 @@ class Copies:
         self._files.clear()
 
     def _written(self, content: bytes) -> Path:
-        path = self.folder / f"{hashlib.sha256(content).hexdigest()[:32]}.pickle"
+        path = self.folder() / f"{hashlib.sha256(content).hexdigest()[:32]}.pickle"
         if not path.exists():
             path.write_bytes(content)
         return path
