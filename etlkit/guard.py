@@ -203,7 +203,7 @@ class _Watch:
                 number, request, arguments = json.loads(line)
                 try:
                     answer = {"number": number, "value": getattr(self, request)(**arguments)}
-                except (OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
+                except Exception as error:  # whatever it is, whoever asked is told, and the others' processes go on
                     answer = {"number": number, "error": f"{request} {arguments.get('name', '')}: {error}"}
                 stream.write(json.dumps(answer).encode() + b"\n")
                 stream.flush()
@@ -258,7 +258,8 @@ class _Watch:
         if number in (signal.SIGSTOP, signal.SIGCONT):
             self.stopped[name] = number == signal.SIGSTOP
         others = _offspring(child.pid)
-        os.killpg(child.pid, number)
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # they end in this very moment
+            os.killpg(child.pid, number)
         for process in others:
             if _group(process.pid) != child.pid:
                 _send(process.pid, number)
