@@ -122,6 +122,11 @@ class Work:
         """Which log the attempt writes."""
         return LogKey(self.run.dag_id, self.run.run_id, self.task.task_id, self.map_index, self.try_number)
 
+    @property
+    def key(self) -> tuple[int, int]:
+        """What an attempt is told apart by: its task instance, and which try it is."""
+        return self.task_pk, self.try_number
+
 
 class Result(NamedTuple):
     """How an attempt ended. `state` is None if it had lost its task instance: then nothing was changed."""

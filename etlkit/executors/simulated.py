@@ -199,11 +199,6 @@ class Attempt:
         self.executed: Executed | None = None
 
 
-def known_by(work: Work) -> tuple[int, int]:
-    """What an attempt is told apart by: its task instance, and which try it is."""
-    return work.task_pk, work.try_number
-
-
 class Accounting(TaskRunner):
     """Makes attempts without running their tasks: each succeeds, no callback is called, and nothing is logged."""
 
@@ -304,7 +299,7 @@ class SimulatedExecutor(Executor):
         if self._random:
             self._rng.seed(f"{self.seed} {work.run.dag_id} {work.run.run_id} {work.task.task_id} {work.map_index}")
         there, queue, startup, service, back = [self._drawn(name, part, work) for name, part in self._parts]
-        self._in_flight[known_by(work)] = work
+        self._in_flight[work.key] = work
         arrives = self.clock.now() + seconds(there + queue)
         self._at(arrives, self._arrives, Attempt(work, startup, service, back))
 
@@ -319,7 +314,7 @@ class SimulatedExecutor(Executor):
             raise
         results, self._results = self._results, []
         for result in results:
-            self._in_flight.pop(known_by(result.work), None)
+            self._in_flight.pop(result.work.key, None)
         return results
 
     def _abandon(self) -> None:
@@ -335,12 +330,12 @@ class SimulatedExecutor(Executor):
         self._results = [Result(work, None, lost=True) for work in self._in_flight.values()]
 
     def adopt(self, work: Work) -> None:
-        if known_by(work) in self._in_flight:
+        if work.key in self._in_flight:
             return
         if work.start is None:
             self.submit(work)
         else:  # the nodes of an earlier scheduler went with it
-            self._in_flight[known_by(work)] = work
+            self._in_flight[work.key] = work
             self._at(self.clock.now(), self._is_told, Result(work, None, lost=True))
 
     def wait(self, seconds: float) -> bool:
