@@ -121,6 +121,8 @@ class Connection:
 
         A host that needs a protocol of its own has it: `http://https://example.org`. ConfigError if it is no such URI.
         """
+        if "://" in conn_id:  # which may hold a password, so it is not shown
+            raise ConfigError("Connection.from_uri(uri, conn_id): a URI was given in the place of the conn_id")
         *schemes, rest = uri.strip().split("://")
         if len(schemes) not in (1, 2) or not all(map(SCHEME.fullmatch, schemes)) or "#" in rest:
             raise _not_a_uri(conn_id)

@@ -337,3 +337,9 @@ def test_a_lost_key_is_a_warning_there(tmp_path, caplog):
     (tmp_path / "home" / "fernet.key").unlink()
     learn_secrets(store)
     assert "the key that opens Variables and Connections is lost" in caplog.text
+
+
+def test_a_uri_in_the_place_of_the_name_is_not_shown():
+    with pytest.raises(ConfigError, match="in the place of the conn_id") as caught:
+        Connection.from_uri("weather", "postgresql://etl:geheim@db/weather")
+    assert "geheim" not in str(caught.value)
