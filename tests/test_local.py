@@ -53,8 +53,7 @@ def dag_of(function, dag_id="d", task_ids=None, **arguments):
 
 def tasks(lab, run):
     """The rows of a run's task instances, by task id."""
-    (row,) = [row for row in lab.store.runs() if row.run_id == run.run_id]
-    return {task.task_id: task for task in lab.store.task_instances(row.id)}
+    return {task.task_id: task for task in lab.store.task_instances(lab.store.run(run.dag_id, run.run_id).id)}
 
 
 def values(lab):
