@@ -226,7 +226,7 @@ def play_nodes(answer: Callable[[int, int, int], int], timeline: Timeline) -> It
             raise ValueError(f"the function must return a number of nodes, from 1 to {MOST_NODES}, not {number!r}")
         took = minutes_on(Nodes(number), load.tasks, load.minutes)
         verdict = "in time" if took <= load.deadline else "too late"
-        yield f"{number} nodes: done after {took} minutes, {verdict}"
+        yield f"nodes: {number}; done after {took} minutes, {verdict}"
 
 
 def load(number: int, *given: int) -> Step:
