@@ -195,8 +195,8 @@ def what_if(
     - `parallelism`, and the size of the default pool, are the slots of the cluster unless you say otherwise. All other
       limits count, first of all the DAG's own `max_active_tasks` and `max_active_runs`: both are 16 by default.
     - `run_callables` and `how` are for SimulatedExecutor: service_time, task_startup, queue_delay, network_delay, seed,
-      poll_interval. A DAG that branches, or maps tasks over results, needs `run_callables=True`: else no task decides or
-      returns anything.
+      poll_interval. A DAG that branches, or maps tasks over results, needs `run_callables=True`: else no task decides
+      or returns anything.
     """
     dags = [dags] if isinstance(dags, DAG) else list(dags)
     until = None if end is None else instant(end, "end")
