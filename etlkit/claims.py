@@ -65,7 +65,9 @@ class SharedClaims(Claims):
         self.job_id: int | None = None
         self.mine: set[str] = set()
         self._next_renewal: datetime | None = None
+        self._company: tuple[int, int] | None = None
         self._left_over: set[str] = set()
+        self._unwanted: set[str] = set()
 
     def owns(self, dag_id: str) -> bool:
         return dag_id in self.mine
@@ -108,12 +110,16 @@ class SharedClaims(Claims):
     def _fair_share(self, known: Collection[str], busy: Collection[str]) -> tuple[set[str], set[str]]:
         """Take free DAGs, or give some up that rest, until this scheduler has its share; which it has, what is free.
 
-        What nobody took since the last time, because only this scheduler knows it, is taken too.
+        What nobody took since the last time, because only this scheduler knows it, is taken too, and kept until others
+        come or go.
         """
-        (alive,) = self.store.run_sql("SELECT COUNT(*) FROM job WHERE state = 'running'").fetchone()
-        share = -(-len(known) // alive)
+        company = self.store.run_sql("SELECT COUNT(*), MAX(id) FROM job WHERE state = 'running'").fetchone()
+        if company != self._company:
+            self._company, self._unwanted = company, set()
+        share = -(-len(known) // company[0])
         mine = self._claimed()
-        surplus = sorted(mine - set(busy))[: max(0, len(mine) - share)]
+        shared = mine - self._unwanted
+        surplus = sorted(shared - set(busy))[: max(0, len(shared) - share)]
         if given_up := sorted((mine - set(known)) | set(surplus)):
             self.store.run_sql(
                 "UPDATE dag SET scheduler_job_id = NULL WHERE dag_id = ANY(:dag_ids)", {"dag_ids": given_up}
@@ -121,8 +127,10 @@ class SharedClaims(Claims):
         mine -= set(given_up)
         free = self._free(sorted(set(known) - mine - set(given_up)))
         wanted = [dag_id for dag_id in free if dag_id in self._left_over]
-        wanted += [dag_id for dag_id in free if dag_id not in self._left_over][: max(0, share - len(mine))]
+        room = max(0, share - len(mine - self._unwanted))
+        wanted += [dag_id for dag_id in free if dag_id not in self._left_over][:room]
         taken = self._take(wanted)
+        self._unwanted = (self._unwanted & mine) | (self._left_over & taken)
         return mine | taken, set(free) - taken
 
     def _claimed(self) -> set[str]:

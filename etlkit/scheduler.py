@@ -23,7 +23,7 @@ import heapq
 import itertools
 import logging
 import threading
-from collections.abc import Container, Hashable, Iterable, Sequence
+from collections.abc import Collection, Container, Hashable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from etlkit.active_runs import ActiveRun, RunQueue, ScheduledDag
@@ -205,7 +205,10 @@ class Scheduler:
 
     def wind_up(self) -> None:
         """Start nothing more: let what runs in processes of its own come to its end, and others have the DAGs."""
+        busy = self._busy()
         while not self.executor.detached and self.executor.wait(LONGEST_WAIT):
+            if self.claims.is_due(now := self.clock.now()):
+                self.claims.renew(now, busy, busy)
             self.collect()
         self.claims.release(self.clock.now())
 
@@ -279,9 +282,13 @@ class Scheduler:
         """Show the other schedulers, if there are any, that this one is alive, and see which DAGs are its own."""
         if self.claims.is_due(now):
             self._slots.used_by_others = {}  # the next pass asks anew
-            # Attempts that are made in processes of its own cannot be handed to another scheduler with their DAG.
-            busy = () if self.executor.detached else {run.row.dag_id for run in self._active.values()}
-            self._stale |= self.claims.renew(now, self.dags, busy)
+            self._stale |= self.claims.renew(now, self.dags, self._busy())
+
+    def _busy(self) -> Collection[str]:
+        """The DAGs that no other scheduler can be given now, as attempts are made in processes of this one."""
+        if self.executor.detached:
+            return ()
+        return list(self.dags) if self._stale else {run.row.dag_id for run in self._active.values()}
 
     def _has_work(self, now: datetime) -> bool:
         """Whether a pass would do anything; asked often, so it only looks at the heads of the queues."""

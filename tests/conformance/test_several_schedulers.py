@@ -172,7 +172,9 @@ def test_dags_that_only_one_knows_are_its_own(new_team):
     team = new_team()
     team.join(["a", "b", "c"]), team.join(["d"])
     team.pass_time(4 * SECOND)
-    assert team.owners() == [["a", "b", "c"], ["d"]]
+    for _ in range(4):
+        team.pass_time(SECOND)
+        assert team.owners() == [["a", "b", "c"], ["d"]]
 
 
 def test_one_that_leaves_in_good_order_is_replaced_at_once(new_team):
@@ -186,6 +188,33 @@ def test_one_that_leaves_in_good_order_is_replaced_at_once(new_team):
     assert sorted(second.claims.mine) == list(DAGS)
     jobs = team.store.run_sql("SELECT state FROM job ORDER BY id").fetchall()
     assert jobs == [("success",), ("running",)]
+
+
+def test_one_that_winds_up_keeps_what_its_processes_are_at_and_nothing_else(new_team):
+    class Slow(HandExecutor):
+        seconds_left = 2 * THRESHOLD / SECOND
+
+        def wait(self, seconds):
+            if not self.held:
+                return False
+            team.pass_time(SECOND)
+            self.seconds_left -= 1
+            if not self.seconds_left:
+                assert team.owners() == [["b"]]
+                self.end()
+            return True
+
+    team = new_team(lambda dag_id: make_dag(dag_id, "x"), executor=Slow)
+    leaving = team.join(["a", "b"])
+    trigger_run(leaving.store, leaving.dags["a"].dag, now=START)
+    team.settle()
+    assert leaving.executor.tasks == ["x"]
+    team.join(["a", "b"])
+    team.members.remove(leaving)
+    leaving.wind_up()
+    team.pass_time(2 * SECOND)
+    assert team.owners() == [["a", "b"]]
+    assert team.tries(["a"]) == ([1], {(1, "success"): 1})
 
 
 def test_a_pool_is_one_for_all(new_team):
