@@ -150,7 +150,8 @@ def result_of(work: Work, row: TaskRow) -> Result | None:
 
     Its state is None if the task instance is at another attempt, or undecided again.
     """
-    if row.try_number > work.try_number or row.state in (None, SCHEDULED):
+    queued_again = row.state == QUEUED and row.try_number == work.try_number and row.rescheduled_since is None
+    if row.try_number > work.try_number or row.state in (None, SCHEDULED) or queued_again:
         return Result(work, None)
     if row.state in ACTIVE:
         return None

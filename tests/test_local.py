@@ -457,6 +457,27 @@ def test_a_task_that_hears_nothing_is_killed_with_its_process_and_has_failed(lab
     assert not is_running(int(log.split()[0]))
 
 
+def test_a_task_that_is_cleared_while_it_runs_is_made_again_beside_its_earlier_attempt(lab, tmp_path):
+    def load(ti):
+        first = tmp_path / "first"
+        if ti.try_number == 1:
+            first.write_text(str(os.getpid()))
+            SystemClock().sleep(60)
+        os.kill(pid := int(first.read_text()), signal.SIGKILL)
+        wait_for(lambda: not is_running(pid))
+        return ti.try_number
+
+    dag = lab.add(dag_of(load)).dags[0]
+    run = trigger_run(lab.store, dag, now=lab.now)
+    lab.scheduler.tick()
+    wait_for(lambda: (tmp_path / "first").exists() and (tmp_path / "first").stat().st_size)
+    clear_run(lab.store, dag, lab.store.run("d", run.run_id), now=lab.now)
+    lab.run_until()
+    row = tasks(lab, run)["load"]
+    assert (row.state, row.try_number, row.lost_attempts, values(lab)) == ("success", 2, 0, {"load": 2})
+    assert lab.executor.in_flight == 0
+
+
 def test_processes_that_cannot_even_begin_are_an_error(tmp_path):
     (tmp_path / "there").mkdir()
     with Lab(start=START, executor=LocalExecutor(1), database=f"sqlite:///{tmp_path}/there/etl.db") as lab:

@@ -45,7 +45,7 @@ from etlkit.errors import ConfigError, DagError
 from etlkit.executors.base import Executor
 from etlkit.logs import LogStore
 from etlkit.masking import masker, one_line
-from etlkit.runtime import Result, TaskRunner, Work, time_out
+from etlkit.runtime import Result, TaskRunner, Work, result_of, time_out
 from etlkit.states import QUEUED
 from etlkit.store import Store
 from etlkit.worker import PICKLED, Reference, Unread, Worker, open_warehouse, place_of
@@ -179,7 +179,8 @@ class LocalExecutor(Executor):
 
     def _end_overdue(self, slot: _Slot) -> None:
         """Kill a process whose task hears nothing; one that is so late because it has not even begun has time again."""
-        if self._runner.store.task_instance(slot.work.task_pk).state == QUEUED:
+        row = self._runner.store.task_instance(slot.work.task_pk)
+        if row.state == QUEUED and result_of(slot.work, row) is None:
             slot.set_deadline()
         else:
             slot.kill()
