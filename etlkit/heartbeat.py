@@ -47,6 +47,7 @@ class Heartbeat:
         self._open_store, self.seconds = open_store, seconds
         self._store: Store | None = None
         self._attempt: _Beating | None = None
+        self._lost: _Beating | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._can_interrupt = INTERRUPT is not None and threading.current_thread() is threading.main_thread()
@@ -87,6 +88,7 @@ class Heartbeat:
             self._store = self._store or self._open_store()
             held = self._store.beat(attempt.work.task_pk, attempt.work.token, attempt.clock.now())
             if not held and self._attempt is attempt and self._can_interrupt:
+                self._lost = attempt
                 os.kill(os.getpid(), INTERRUPT)  # type: ignore[arg-type]
         except MetadataError as error:
             log.warning("no heartbeat: %s", error)
@@ -101,8 +103,8 @@ class Heartbeat:
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         """In the main thread: end the task that is running there."""
         attempt, context = self._attempt, current_context.get()
-        if attempt is None or context is None or context["ti"].state != RUNNING:
-            return  # it has just ended by itself; its callbacks may still be at work
+        if attempt is not self._lost or attempt is None or context is None or context["ti"].state != RUNNING:
+            return  # it has just ended by itself: its callbacks may still be at work, or the process at the next one
         context["task"].on_kill()
         raise AirflowTaskTerminated(
             f"{attempt.work.task.task_id} was interrupted: it was cleared, ended or taken over meanwhile"

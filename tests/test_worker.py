@@ -229,7 +229,9 @@ def test_the_warehouse_is_open_only_while_a_task_needs_it(site):
 # --- heartbeat ---
 
 LONG = """
+    from signal import raise_signal
     from etlkit import DAG, task
+    from etlkit.heartbeat import INTERRUPT
     from etlkit.servers import wait_until
 
     @task(on_success_callback=lambda context: wait_until(lambda: False, 0.1))
@@ -250,8 +252,14 @@ LONG = """
 
     with DAG("long"):
         long()
+    @task
+    def next_one():
+        raise_signal(INTERRUPT)
+
     with DAG("clearing"):
         cleared()
+    with DAG("following"):
+        next_one()
 """
 
 
@@ -267,6 +275,11 @@ def test_an_attempt_that_lost_its_hold_is_interrupted(site):
     reference = site.queue(site.dag("clearing"))
     assert (site.worker.run(reference).state, site.row(reference).state) == (None, None)
     assert "AirflowTaskTerminated: cleared was interrupted" in next(site.home.rglob("attempt=1.log")).read_text()
+
+
+def test_an_interruption_that_comes_late_is_not_for_the_next_attempt(site):
+    site.write(LONG)
+    assert site.worker.run(site.queue(site.dag("following"))).state == "success"
 
 
 # --- a database that is away ---
