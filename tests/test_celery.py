@@ -249,10 +249,10 @@ def test_an_attempt_that_was_cleared_is_interrupted_and_does_not_count(site):
     with site.scheduler() as scheduler:
         run = site.trigger(scheduler, "meeting")
         scheduler.tick()
-        first = site.arrival()
+        site.arrival()
         clear_run(scheduler.store, scheduler.entry("meeting").dag, run, now=scheduler.clock.now())
         scheduler.tick()
-        assert site.arrival() != first
+        site.arrival()  # at the other worker, or at the same if that was interrupted before
         said = "meet was interrupted: it was cleared, ended or taken over meanwhile"
         assert wait_until(lambda: any(said in log.read_text() for log in site.home.rglob("attempt=1.log")), 20)
         site.let_go()
