@@ -30,7 +30,7 @@ from urllib.parse import quote
 from etlkit.clock import SystemClock
 from etlkit.errors import EtlkitError
 from etlkit.guard import Guard, require
-from etlkit.masking import mask_secret
+from etlkit.masking import mask_secret, one_line
 
 if TYPE_CHECKING:
     import psycopg
@@ -256,17 +256,25 @@ def wait_until(what: Callable[[], bool], seconds: float) -> bool:
 
 
 def _wait_until_it_answers(guard: Guard, name: str, log: Path, ask: Callable[[], object]) -> None:
+    refusal = ""
+
     def answers() -> bool:
+        nonlocal refusal
         try:
             ask()
-        except Exception:
+        except ImportError:  # a package is there but does not work: waiting will not help
+            raise
+        except Exception as error:
+            refusal = one_line(error)
             if not guard.states()[name].running:
                 raise EtlkitError(f"{name} ended while it was starting: {_last_words(log)}") from None
             return False
         return True
 
     if not wait_until(answers, PATIENCE):
-        raise EtlkitError(f"{name} does not answer after {PATIENCE:.0f} seconds: {_last_words(log)}")
+        raise EtlkitError(
+            f"{name} does not answer after {PATIENCE:.0f} seconds: {refusal}; its log: {_last_words(log)}"
+        )
 
 
 def _last_words(log: Path, lines: int = 5) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import signal
 import stat
+from importlib import import_module
 from pathlib import Path
 
 import psutil
@@ -160,8 +161,10 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
     monkeypatch.setattr(servers, "PATIENCE", 0.1)
     with Guard() as guard:
         guard.start("sleeper", ["sleep", "600"])
-        with pytest.raises(EtlkitError, match="sleeper does not answer after 0 seconds: it said nothing"):
+        with pytest.raises(EtlkitError, match=r"after 0 seconds: .*division by zero; its log: it said nothing"):
             servers._wait_until_it_answers(guard, "sleeper", guard.folder / "log", lambda: 1 / 0)
+        with pytest.raises(ModuleNotFoundError):
+            servers._wait_until_it_answers(guard, "sleeper", guard.folder / "log", lambda: import_module("no_such"))
     assert not wait_until(lambda: False, 0.01)
 
 
