@@ -199,6 +199,7 @@ def test_what_a_killed_worker_was_at_is_made_again_and_costs_one_try(site):
         site.guard.signal("worker", signal.SIGKILL)
         site.worker("another")
         go_on_until(scheduler, lambda: scheduler.store.history(run.id))
+        scheduler.executor._heartbeat_timeout = 30  # the next one may be slow
         scheduler.tick()
         site.arrival()
         site.let_go()
@@ -270,6 +271,7 @@ def test_a_worker_that_was_stopped_for_too_long_has_lost_its_attempt(site):
         site.guard.signal("worker", signal.SIGSTOP)
         site.worker("another")
         go_on_until(scheduler, lambda: scheduler.store.history(run.id))
+        scheduler.executor._heartbeat_timeout = 30  # the next one may be slow
         scheduler.tick()
         assert site.arrival() != first
         site.guard.signal("worker", signal.SIGCONT)
