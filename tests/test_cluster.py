@@ -79,8 +79,8 @@ def test_a_run_through_all_its_parts(cluster):
     workers = cluster.pids("worker-1")
     (made_by,) = cluster.sql("SELECT pid FROM task_instance WHERE task_id = 'total'").pid
     assert made_by in workers
-    assert cluster.queue_depth() == cluster.unacknowledged() == 0
-    assert list(cluster.inspect().ping()) == ["celery@worker-1"]
+    assert wait_until(lambda: cluster.queue_depth() == cluster.unacknowledged() == 0, 20)
+    assert wait_until(lambda: cluster.inspect(0.5).ping() == {"celery@worker-1": {"ok": "pong"}}, 20)
 
 
 def test_a_backfill_with_variables_and_connections(cluster):
