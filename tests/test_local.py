@@ -24,6 +24,7 @@ from etlkit.operators import PythonOperator, TriggerDagRunOperator
 from etlkit.runs import clear_run, trigger_run
 from etlkit.scheduler import Scheduler
 from etlkit.store import LOST, Store
+from etlkit.time_limit import time_limit
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 HERE = sys.modules[__name__]
@@ -554,6 +555,20 @@ def test_stop_lets_what_runs_end_and_leaves_nothing_behind(tmp_path):
     assert not is_running(int((tmp_path / "pid").read_text()))
     assert not lab.executor.folder.exists()
     lab.executor.stop()  # once more changes nothing
+
+
+def test_who_does_not_wait_for_what_runs_kills_it(lab, tmp_path):
+    def hang():
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        SystemClock().sleep(60)
+
+    trigger_run(lab.store, lab.add(dag_of(hang)).dags[0], now=lab.now)
+    lab.scheduler.tick()
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").stat().st_size)
+    with pytest.raises(KeyboardInterrupt), time_limit(0.2, KeyboardInterrupt):  # as by Ctrl-C
+        lab.executor.stop()
+    assert not is_running(int((tmp_path / "pid").read_text()))
+    assert not lab.executor.folder.exists()
 
 
 PARENT = """
