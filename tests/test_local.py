@@ -567,7 +567,7 @@ def test_who_does_not_wait_for_what_runs_kills_it(lab, tmp_path):
     wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").stat().st_size)
     with pytest.raises(KeyboardInterrupt), time_limit(0.2, KeyboardInterrupt):  # as by Ctrl-C
         lab.executor.stop()
-    assert not is_running(int((tmp_path / "pid").read_text()))
+    wait_for(lambda: not is_running(int((tmp_path / "pid").read_text())))
     assert not lab.executor.folder.exists()
 
 
