@@ -199,11 +199,21 @@ class Campaign:
 
     def kill_slot(self, name: str) -> bool:
         """The worker itself starts another one."""
+        pid = self._slot(name)
+        return pid is not None and _send(pid, signal.SIGKILL)
+
+    def pause_slot(self, name: str) -> bool:
+        """The worker goes on, and so does its connection to the broker."""
+        pid = self._slot(name)
+        if pid is None or not _send(pid, signal.SIGSTOP):
+            return False
+        self._later(PAUSE, lambda: _send(pid, signal.SIGCONT))
+        return True
+
+    def _slot(self, name: str) -> int | None:
+        """One of the processes that make attempts, if possible one that does so now."""
         pids = self.cluster.pids(name)[1:]
-        if pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.rng.choice([pid for pid in pids if pid in self._busy] or pids), signal.SIGKILL)
-        return bool(pids)
+        return self.rng.choice([pid for pid in pids if pid in self._busy] or pids) if pids else None
 
     def kill_database(self, name: str) -> bool:
         """Metadata and warehouse together; this process needs it too, so it is back before the next fault."""
@@ -238,6 +248,14 @@ class Campaign:
             self.cluster.restart(name, wait=False)
 
 
+def _send(pid: int, number: int) -> bool:
+    """Send a signal; whether there was anybody to get it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
+
+
 KINDS: Mapping[str, tuple[float, str, Callable[[Campaign, str], bool]]] = {
     "worker killed": (2, "worker", Campaign.kill),
     "worker's parent killed": (1, "worker", Campaign.kill_parent),
@@ -246,6 +264,7 @@ KINDS: Mapping[str, tuple[float, str, Callable[[Campaign, str], bool]]] = {
     "broker killed": (1, "broker", Campaign.kill),
     "database killed": (0.5, "metadata database", Campaign.kill_database),
     "worker paused": (1, "worker", Campaign.pause),
+    "worker's slot paused": (1, "worker", Campaign.pause_slot),
     "scheduler paused": (1, "scheduler", Campaign.pause),
 }
 """How often each kind of fault comes compared with the others, what it befalls, and how it is done."""
