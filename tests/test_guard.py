@@ -72,15 +72,22 @@ def test_who_has_lost_its_guard_is_told():
     assert not guard.folder.exists()
 
 
+FORKED = """
+import os, signal
+from etlkit.guard import Guard
+guard = Guard()
+child = os.fork()
+if not child:
+    signal.pause()
+guard.close()
+print(guard.folder.exists())
+os.kill(child, signal.SIGKILL)
+"""
+
+
 def test_a_forked_process_does_not_keep_the_guard():
-    guard = Guard()
-    child = os.fork()
-    if not child:
-        signal.pause()
-    guard.close()
-    assert not guard.folder.exists()
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    found = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=30, check=True)
+    assert found.stdout == "False\n"
 
 
 def test_signals_reach_all_that_a_process_started():
