@@ -250,8 +250,7 @@ class Scheduler:
         has_work = not self._stale and self._has_work(now)
         looks_itself = has_work and self.store.exclusive  # in its transaction, where what it sees holds
         if not looks_itself and (self.store.changed_elsewhere() or self._stale):
-            self._reload(now)
-            has_work = self._has_work(now)
+            has_work = self._reloaded(now) and self._has_work(now)
         changes = self._changes
         try:
             works = self._pass(now) if has_work else ()
@@ -328,10 +327,14 @@ class Scheduler:
             self._forget()
             self._stale = True
             if isinstance(error, Conflict):
-                log.info("%s; looking again", error)
-                self._changes += 1
+                self._look_again(error)
                 return []
             raise
+
+    def _look_again(self, error: Conflict) -> None:
+        """Somebody else was first: the next pass decides anew."""
+        log.info("%s; looking again", error)
+        self._changes += 1
 
     def _publish(self, now: datetime) -> None:
         """Tell listeners and run the DAG callbacks of what was committed."""
@@ -821,6 +824,15 @@ class Scheduler:
         self._own = {}
         self._slots = Slots({}, self.parallelism)
 
+    def _reloaded(self, now: datetime) -> bool:
+        """Whether everything was read anew; not if somebody changed it meanwhile, or others have the DAGs."""
+        try:
+            self._reload(now)
+        except Conflict as error:
+            self._found.clear()
+            self._look_again(error)
+        return not self._stale
+
     def _reload(self, now: datetime) -> None:
         """Read from the database all that is open; what was in memory before is forgotten."""
         if self._cut_short:
@@ -833,6 +845,7 @@ class Scheduler:
         self._stale = True  # until everything was read
         with self.store.transaction():
             self.store.changed_elsewhere()  # what was changed while this waited for its turn is read now
+            self.claims.check()
             self._read_settings()
             tasks = self.store.running_task_instances()
             for run in self.store.open_runs():

@@ -137,6 +137,23 @@ def test_a_scheduler_that_slept_too_long_has_lost_its_dags_and_does_no_harm(new_
     assert (other.executor.tasks, sleeper.executor.tasks) == (["x"], [])
 
 
+def test_a_scheduler_that_slept_too_long_removes_no_task_that_its_old_file_has_not(new_team):
+    team = new_team(executor=HandExecutor)
+    sleeper = team.join(["a"])
+    team.settle()
+    heir = team.join(["a"])
+    team.members.remove(sleeper)
+    team.pass_time()
+    trigger_run(team.store, heir.dags["a"].dag, now=team.clock.now())
+    team.settle()
+    sleeper.remove_dag("a")
+    sleeper.add_dag(make_dag("a", "x"))
+    sleeper.claims.is_due = lambda now: False  # it goes on in the middle of a look
+    sleeper.tick()
+    (run,) = team.store.runs()
+    assert {task.task_id: task.state for task in team.store.task_instances(run.id)} == {"x": "queued", "y": None}
+
+
 def test_one_that_joins_gets_a_share_of_what_rests(new_team):
     team = new_team()
     team.join()
