@@ -202,8 +202,10 @@ def test_what_does_not_fit_is_one_clear_line(cluster):
         cluster.kill("worker1")
     with pytest.raises(EtlkitError, match="restart worker-1: it runs already"):
         cluster.restart("worker-1")
+    cluster.pause("scheduler-1")
     with pytest.raises(EtlkitError, match="after 0 seconds 1 runs have not ended"):
         cluster.wait(cluster.trigger("numbers"), timeout=0)
+    cluster.resume("scheduler-1")
     with pytest.raises(EtlkitError, match="after 0 seconds fewer than 9 tasks are running"):
         cluster.running(least=9, timeout=0)
     with pytest.raises(MetadataError, match="nowhere"):
