@@ -76,6 +76,17 @@ DAGS = """
         lift()
 """
 
+CHAIN = """
+    from datetime import UTC, datetime
+    from etlkit import DAG
+    from etlkit.operators import EmptyOperator, TriggerDagRunOperator
+
+    with DAG("first", schedule="@daily", start_date=datetime(2013, 1, 1, tzinfo=UTC)):
+        TriggerDagRunOperator(task_id="start", trigger_dag_id="second", wait_for_completion=True, poke_interval=0.1)
+    with DAG("second"):
+        EmptyOperator(task_id="work")
+"""
+
 
 @pytest.fixture(autouse=True)
 def no_test_hangs():
@@ -428,6 +439,16 @@ def test_an_attempt_outlives_a_database_server_that_is_killed(site, guard):
         scheduler.settle()
         assert (state(scheduler, run), scheduler.store.history(run.id)) == ("success", [])
     assert site.attempts() == ["1"]
+
+
+def test_a_backfill_runs_what_its_tasks_start(site):
+    (site.home / "dags" / "chain.py").write_text(dedent(CHAIN))
+    site.worker()
+    command = [ETLKIT, "dags", "backfill", "first", "-s", "2013-01-01", "-e", "2013-01-02"]
+    env = {**os.environ, **site.values}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=50)
+    assert (done.returncode, "(2 success)" in done.stderr) == (0, True), done.stderr
+    assert [run.state for run in site.store.runs("second")] == ["success", "success"]
 
 
 def test_a_message_that_got_lost_is_sent_again(site):

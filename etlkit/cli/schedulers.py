@@ -8,7 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from etlkit import worker
+from etlkit import worker, xcom
 from etlkit.active_runs import ScheduledDag
 from etlkit.child_output import collect
 from etlkit.claims import Claims
@@ -21,6 +21,7 @@ from etlkit.events import Listener
 from etlkit.executors import from_settings
 from etlkit.executors.base import Executor
 from etlkit.logs import LogStore
+from etlkit.operators.trigger_dagrun import XCOM_RUN_ID
 from etlkit.runtime import Result, TaskRunner
 from etlkit.scheduler import Scheduler
 from etlkit.store import Store
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     import duckdb
 
 Kind = TypeVar("Kind", bound=Scheduler)
+
+OPEN = "SELECT dag_id, run_id FROM dag_run WHERE state IN ('queued', 'running') AND backfill_id IS NULL"
+
+STARTED = """SELECT DISTINCT x.value FROM xcom x JOIN dag_run r ON r.id = x.dag_run_id
+             WHERE x.key = :key AND (r.state IN ('queued', 'running') OR r.end_date >= :began)"""
+"""What tasks say of the runs they started, in runs that are open or ended since a moment."""
 
 
 class OnDemandScheduler(Scheduler):
@@ -40,6 +47,7 @@ class OnDemandScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._started: set[str] = set()
         super().__init__(*args, **kwargs)
+        self._began = self.clock.now()
 
     def _expect_next_run(self, entry: ScheduledDag, now: datetime) -> None:
         """Nothing is due by itself."""
@@ -49,12 +57,26 @@ class OnDemandScheduler(Scheduler):
         self._assets_changed = False
 
     def _collect(self, result: Result) -> None:
-        for run in result.started_runs:
-            if run.dag_id not in self.dags:
-                dag = self.runner.find_dag(run.dag_id)  # type: ignore[misc]
-                self.add_dag(dag, paused=paused_at_first(dag))
-                self._started.add(run.dag_id)
+        self._stale |= any(run.dag_id not in self.dags for run in result.started_runs)
         super()._collect(result)
+
+    def _reload(self, now: datetime) -> None:
+        """Take up the DAGs too of which tasks have started runs, whatever process they were in."""
+        for dag_id in sorted(self._started_by_tasks()):
+            dag = self.runner.find_dag(dag_id)  # type: ignore[misc]
+            self.add_dag(dag, paused=paused_at_first(dag))
+            self._started.add(dag_id)
+        super()._reload(now)
+
+    def _started_by_tasks(self) -> set[str]:
+        """Other DAGs with open runs that tasks started in runs which are open, or ended since this began."""
+        rows = self.store.run_sql(OPEN).fetchall()
+        others = [(dag_id, run_id) for dag_id, run_id in rows if dag_id not in self.dags]
+        if not others:
+            return set()
+        values = self.store.run_sql(STARTED, {"key": XCOM_RUN_ID, "began": self._began}).fetchall()
+        started = {xcom.loads(value) for (value,) in values}
+        return {dag_id for dag_id, run_id in others if run_id in started}
 
     def _read_settings(self) -> None:
         super()._read_settings()
