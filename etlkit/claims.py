@@ -5,8 +5,13 @@ one that `dag.scheduler_job_id` names, so all that is counted within a DAG (its 
 for the past) is counted by one. Free DAGs are taken with `FOR UPDATE SKIP LOCKED`: two who come at the same moment take
 different ones, and neither waits.
 
-A scheduler whose heartbeat is older than [scheduler] scheduler_health_check_threshold is taken for dead, and the others
-take its DAGs. It may only have been stopped for a while: so the transaction of each pass asks first whether the
+A scheduler is taken for dead, and the others take its DAGs,
+
+- at once when its connection is gone, as after a kill -9: the server then lets go of a lock that it had;
+- when its heartbeat has stood still for [scheduler] scheduler_health_check_threshold seconds, on the clock of whoever
+  looks: what its own clock says does not matter.
+
+In the second case it may only have been stopped for a while. So the transaction of each pass asks first whether the
 scheduler still counts as alive, and holds that answer until it commits (`check`). One that does not has changed
 nothing, and begins anew with a row of its own.
 
@@ -40,7 +45,8 @@ class Claims:
     def renew(self, now: datetime, known: Collection[str], busy: Collection[str]) -> bool:
         """Show that this scheduler is alive; whether other DAGs are its own now than before.
 
-        `known` are the ids of the DAGs that it could look after, `busy` those that it cannot give up now.
+        `known` are the ids of the DAGs that it could look after, `busy` those that it cannot give up now, whether it
+        still knows them or not.
         """
         return False
 
@@ -64,7 +70,11 @@ class SharedClaims(Claims):
         self.store = store
         self.job_id: int | None = None
         self.mine: set[str] = set()
+        self.renewed: datetime | None = None
+        """When it last showed that it is alive."""
         self._next_renewal: datetime | None = None
+        self._beats: dict[int, tuple[datetime, datetime]] = {}
+        """Of each other scheduler the heartbeat that was last seen, and since when it has stood there."""
         self._company: tuple[int, int] | None = None
         self._left_over: set[str] = set()
         self._unwanted: set[str] = set()
@@ -82,7 +92,7 @@ class SharedClaims(Claims):
             self._show_life(now)
             self._bury_the_dead(now)
             mine, left_over = self._fair_share(known, busy)
-        self.mine, self._left_over = mine, left_over
+        self.mine, self._left_over, self.renewed = mine, left_over, now
         return mine != before or job_id != self.job_id
 
     def _show_life(self, now: datetime) -> None:
@@ -97,14 +107,31 @@ class SharedClaims(Claims):
                    VALUES ('SchedulerJob', 'running', :hostname, :pid, :now, :now) RETURNING id""",
                 {"hostname": hostname, "pid": pid, "now": now},
             ).fetchone()
+            self.store.run_sql("SELECT pg_advisory_lock(:jobs, :id)", {"jobs": JOBS, **self._me})
 
     def _bury_the_dead(self, now: datetime) -> None:
-        """Who is in the middle of a pass is alive: his row is locked, and passed over."""
+        """Mark the jobs of dead schedulers as failed; who is in the middle of a pass is alive, and passed over."""
         threshold = timedelta(seconds=conf.get("scheduler", "scheduler_health_check_threshold"))
+        if self.renewed is None or now - self.renewed > threshold:
+            self._beats = {}  # this one was asleep itself, perhaps with all others
+        rows = self.store.run_sql(
+            f"SELECT id, latest_heartbeat, {IS_CONNECTED} FROM job WHERE state = 'running' AND id <> :id",
+            {"jobs": JOBS, **self._me},
+        ).fetchall()
+        before, self._beats = self._beats, {}
+        for job_id, beat, is_connected in rows:
+            known = before.get(job_id)
+            since = known[1] if known is not None and known[0] == beat else now
+            self._beats[job_id] = beat, since
+            if not is_connected or now - since >= threshold:
+                self._bury(job_id, beat, now)
+
+    def _bury(self, job_id: int, beat: datetime, now: datetime) -> None:
         self.store.run_sql(
-            """UPDATE job SET state = 'failed', end_date = :now WHERE id IN
-               (SELECT id FROM job WHERE state = 'running' AND latest_heartbeat < :oldest FOR UPDATE SKIP LOCKED)""",
-            {"now": now, "oldest": now - threshold},
+            """UPDATE job SET state = 'failed', end_date = :now WHERE id =
+               (SELECT id FROM job WHERE id = :id AND state = 'running' AND latest_heartbeat = :beat
+                FOR UPDATE SKIP LOCKED)""",
+            {"now": now, "id": job_id, "beat": beat},
         )
 
     def _fair_share(self, known: Collection[str], busy: Collection[str]) -> tuple[set[str], set[str]]:
@@ -116,11 +143,11 @@ class SharedClaims(Claims):
         company = self.store.run_sql("SELECT COUNT(*), MAX(id) FROM job WHERE state = 'running'").fetchone()
         if company != self._company:
             self._company, self._unwanted = company, set()
-        share = -(-len(known) // company[0])
+        share = -(-len(known) // company[0])  # rounded up
         mine = self._claimed()
         shared = mine - self._unwanted
         surplus = sorted(shared - set(busy))[: max(0, len(shared) - share)]
-        if given_up := sorted((mine - set(known)) | set(surplus)):
+        if given_up := sorted((mine - set(known) - set(busy)) | set(surplus)):
             self.store.run_sql(
                 "UPDATE dag SET scheduler_job_id = NULL WHERE dag_id = ANY(:dag_ids)", {"dag_ids": given_up}
             )
@@ -185,6 +212,13 @@ class SharedClaims(Claims):
     def _me(self) -> dict[str, int | None]:
         return {"id": self.job_id}
 
+
+JOBS = 20130102
+"""The first number of the advisory lock that each scheduler holds while it is connected; the second is its job's id."""
+
+IS_CONNECTED = """EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = :jobs AND objid = job.id::oid
+                          AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"""
+"""Whether the server still has the connection of a job."""
 
 IS_FREE = """(scheduler_job_id IS NULL OR NOT EXISTS
               (SELECT 1 FROM job WHERE job.id = dag.scheduler_job_id AND job.state = 'running'))"""

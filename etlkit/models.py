@@ -131,6 +131,12 @@ task_instance = sa.Table(
     sa.UniqueConstraint("dag_run_id", "task_id", "map_index"),
 )
 
+sa.Index(
+    "idx_task_instance_active",
+    task_instance.c.dag_run_id,
+    postgresql_where=sa.text("state IN ('queued', 'running')"),
+).ddl_if(dialect="postgresql")  # who has the slots of a pool: schedulers that share a database ask each other's tasks
+
 task_instance_history = sa.Table(
     "task_instance_history",
     metadata,

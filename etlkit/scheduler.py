@@ -23,7 +23,7 @@ import heapq
 import itertools
 import logging
 import threading
-from collections.abc import Collection, Container, Hashable, Iterable, Sequence
+from collections.abc import Container, Hashable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from etlkit.active_runs import ActiveRun, RunQueue, ScheduledDag
@@ -205,10 +205,9 @@ class Scheduler:
 
     def wind_up(self) -> None:
         """Start nothing more: let what runs in processes of its own come to its end, and others have the DAGs."""
-        busy = self._busy()
         while not self.executor.detached and self.executor.wait(LONGEST_WAIT):
             if self.claims.is_due(now := self.clock.now()):
-                self.claims.renew(now, busy, busy)
+                self.claims.renew(now, (), self.executor.dags_in_flight())
             self.collect()
         self.claims.release(self.clock.now())
 
@@ -281,13 +280,7 @@ class Scheduler:
         """Show the other schedulers, if there are any, that this one is alive, and see which DAGs are its own."""
         if self.claims.is_due(now):
             self._slots.used_by_others = {}  # the next pass asks anew
-            self._stale |= self.claims.renew(now, self.dags, self._busy())
-
-    def _busy(self) -> Collection[str]:
-        """The DAGs that no other scheduler can be given now, as attempts are made in processes of this one."""
-        if self.executor.detached:
-            return ()
-        return list(self.dags) if self._stale else {run.row.dag_id for run in self._active.values()}
+            self._stale |= self.claims.renew(now, self.dags, self.executor.dags_in_flight())
 
     def _has_work(self, now: datetime) -> bool:
         """Whether a pass would do anything; asked often, so it only looks at the heads of the queues."""
@@ -725,6 +718,8 @@ class Scheduler:
             if started.dag_id in self._queues:  # else it is read with its DAG's
                 self._queue_run(started)
                 self._run_event(started, None, "queued", self.clock.now(), f"{result.work.task.task_id} started it")
+        if run is None and not self._stale and result.work.run.dag_id not in self._own:
+            return  # another scheduler has the DAG now
         if result.state is None or run is None or position is None:
             # It was cleared, timed out, taken over or taken out of its DAG while it ran: read again what holds now.
             self._stale = True
@@ -847,8 +842,9 @@ class Scheduler:
             self.store.changed_elsewhere()  # what was changed while this waited for its turn is read now
             self.claims.check()
             self._read_settings()
-            tasks = self.store.running_task_instances()
-            for run in self.store.open_runs():
+            mine = list(self._own) if self.claims.shared else None
+            tasks = self.store.running_task_instances(mine)
+            for run in self.store.open_runs(mine):
                 if run.dag_id not in self._own:
                     continue
                 if run.state == "queued":

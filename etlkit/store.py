@@ -170,6 +170,8 @@ RUN_FILTERS = {
 }
 """What `Store.runs` may ask for."""
 
+OF_DAGS = "AND r.dag_id = ANY(:dag_ids)"
+
 FINAL = ", ".join(f"'{state}'" for state in sorted(FINISHED))
 RUN_COLUMNS = ", ".join(RunRow._fields)
 TASK_COLUMNS = ", ".join(TaskRow._fields)
@@ -406,7 +408,11 @@ class Store:
     # --- DAGs and pools ---
 
     def register_dag(self, dag_id: str, *, paused: bool, fileloc: str | None, schedule: str, now: datetime) -> None:
-        """Note that a DAG exists; `paused` holds only for one that was never seen before."""
+        """Note that a DAG exists; `paused` holds only for one that was never seen before.
+
+        That it was seen again is no news to others.
+        """
+        known = self.run_sql("SELECT fileloc, schedule FROM dag WHERE dag_id = :dag_id", {"dag_id": dag_id}).fetchone()
         self.run_sql(
             """INSERT INTO dag (dag_id, is_paused, fileloc, schedule, last_seen)
                VALUES (:dag_id, :paused, :fileloc, :schedule, :now)
@@ -414,7 +420,8 @@ class Store:
                SET fileloc = :fileloc, schedule = :schedule, last_seen = :now""",
             {"dag_id": dag_id, "paused": paused, "fileloc": fileloc, "schedule": schedule, "now": now},
         )
-        self.touched()
+        if known is None or tuple(known) != (fileloc, schedule):
+            self.touched()
 
     def set_paused(self, dag_id: str, paused: bool) -> bool:
         """Pause or unpause; False if the DAG was never seen."""
@@ -610,13 +617,14 @@ class Store:
         ).fetchone()
         return open_task is None
 
-    def open_runs(self) -> list[RunRow]:
-        """Runs that are queued or running, in the order in which they may start."""
+    def open_runs(self, dag_ids: Sequence[str] | None = None) -> list[RunRow]:
+        """Runs that are queued or running, in the order in which they may start; on PostgreSQL of these DAGs alone."""
         rows = self.run_sql(
             f"""SELECT {", ".join(f"r.{name}" for name in RunRow._fields)} FROM dag_run r
                 LEFT JOIN backfill_dag_run b ON b.dag_run_id = r.id AND b.backfill_id = r.backfill_id
-                WHERE r.state IN ('queued', 'running')
-                ORDER BY COALESCE(b.sort_ordinal, 0), r.run_after, r.id"""
+                WHERE r.state IN ('queued', 'running') {OF_DAGS if dag_ids is not None else ""}
+                ORDER BY COALESCE(b.sort_ordinal, 0), r.run_after, r.id""",
+            {"dag_ids": dag_ids} if dag_ids is not None else None,
         ).fetchall()
         return [_run_row(row) for row in rows]
 
@@ -740,11 +748,14 @@ class Store:
         ).fetchall()
         return [_task_row(row) for row in rows]
 
-    def running_task_instances(self) -> dict[int, list[TaskRow]]:
-        """The task instances of all running runs, by the run's id, each in the order they were created."""
+    def running_task_instances(self, dag_ids: Sequence[str] | None = None) -> dict[int, list[TaskRow]]:
+        """The task instances of all running runs, by the run's id, each in the order they were created; on PostgreSQL
+        of these DAGs alone."""
         rows = self.run_sql(
             f"""SELECT {TASK_COLUMNS} FROM task_instance
-                WHERE dag_run_id IN (SELECT id FROM dag_run WHERE state = 'running') ORDER BY id"""
+                WHERE dag_run_id IN (SELECT id FROM dag_run r
+                                     WHERE state = 'running' {OF_DAGS if dag_ids is not None else ""}) ORDER BY id""",
+            {"dag_ids": dag_ids} if dag_ids is not None else None,
         ).fetchall()
         of_run: dict[int, list[TaskRow]] = {}
         for task in map(_task_row, rows):

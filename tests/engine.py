@@ -97,6 +97,9 @@ class HandExecutor(Executor):
     def in_flight(self):
         return len(self.held)
 
+    def dags_in_flight(self):
+        return set() if self.detached else {dag_id for dag_id, *_ in self.held}
+
     @property
     def tasks(self):
         """The ids of the tasks that it was given and has not ended."""

@@ -80,6 +80,10 @@ class Executor:
         """How many attempts were submitted and have not been polled."""
         raise NotImplementedError
 
+    def dags_in_flight(self) -> set[str]:
+        """The ids of the DAGs whose attempts are in processes of this scheduler's own: no other can be given them."""
+        return set()
+
     def forget(self) -> None:
         """Drop what was submitted and has not begun: after an interruption the scheduler submits it anew."""
 

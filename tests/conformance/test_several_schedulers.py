@@ -30,11 +30,15 @@ class Team:
     def __init__(self, url, make=hourly, *, executor=SequentialExecutor):
         self.url, self.make, self.executor = url, make, executor
         self.clock, self.members, self.store = SimulatedClock(START), [], Store(url)
-        self.opened = [self.store]
+        self.opened, self.fast_clocks = [self.store], []
 
-    def join(self, dag_ids=DAGS):
-        store = Store(self.url)
-        scheduler = Scheduler(store, self.clock, self.executor(), claims=SharedClaims(store))
+    def join(self, dag_ids=DAGS, *, fast=0 * SECOND):
+        """Another scheduler; its clock may be ahead of the others'."""
+        store, clock = Store(self.url), self.clock
+        if fast:
+            clock = SimulatedClock(self.clock.now() + fast)
+            self.fast_clocks.append(clock)
+        scheduler = Scheduler(store, clock, self.executor(), claims=SharedClaims(store))
         for dag_id in dag_ids:
             scheduler.add_dag(self.make(dag_id))
         self.members.append(scheduler)
@@ -52,12 +56,8 @@ class Team:
             pass
 
     def sleep(self, time):
-        self.clock.sleep_until(self.clock.now() + time)
-
-    def jump(self, time):
-        """The same, and all have shown meanwhile that they are alive."""
-        self.sleep(time)
-        self.store.run_sql("UPDATE job SET latest_heartbeat = :now WHERE state = 'running'", {"now": self.clock.now()})
+        for clock in (self.clock, *self.fast_clocks):
+            clock.sleep_until(clock.now() + time)
 
     def pass_time(self, time=2 * THRESHOLD):
         """Let all show that they are alive while time passes."""
@@ -99,7 +99,7 @@ def test_schedulers_share_the_dags_and_make_each_run_once(new_team):
     assert sorted(team.owners()[0] + team.owners()[1]) == list(DAGS)
     team.pass_time(3 * SECOND)
     assert [len(dags) for dags in team.owners()] == [2, 2]
-    team.jump(6 * HOUR)
+    team.sleep(6 * HOUR)
     team.settle()
     assert team.tries() == ([6] * 4, {(1, "success"): 48})
 
@@ -108,14 +108,31 @@ def test_what_a_dead_scheduler_had_goes_on_within_seconds(new_team):
     team = new_team(executor=HandExecutor)
     dead, heir = team.join(), team.join()
     team.pass_time(3 * SECOND)
-    team.jump(HOUR - 3 * SECOND)
+    team.sleep(HOUR - 3 * SECOND)
     for member in team.members:
         member.tick(), member.tick()
     assert [dead.executor.tasks, heir.executor.tasks] == [["x", "x"]] * 2
     team.leave(dead)
-    team.pass_time(THRESHOLD + 2 * SECOND)
+    team.pass_time(2 * SECOND)
     assert sorted(heir.claims.mine) == list(DAGS)
     assert [run.state for run in team.store.runs()] == ["running"] * 4
+
+
+def test_clocks_that_differ_bury_nobody(new_team):
+    team = new_team()
+    team.join(), team.join(fast=HOUR)
+    team.pass_time(2 * THRESHOLD)
+    assert [len(dags) for dags in team.owners()] == [2, 2]
+    assert team.store.run_sql("SELECT state FROM job").fetchall() == [("running",)] * 2
+
+
+def test_who_was_asleep_takes_nobody_else_for_dead(new_team):
+    team = new_team()
+    team.join(), team.join()
+    team.pass_time(3 * SECOND)
+    team.sleep(DAY)  # a computer on which all of them run was suspended
+    team.settle()
+    assert team.store.run_sql("SELECT state FROM job").fetchall() == [("running",)] * 2
 
 
 def test_a_scheduler_that_slept_too_long_has_lost_its_dags_and_does_no_harm(new_team):
@@ -173,7 +190,7 @@ def test_what_is_busy_stays_unless_its_attempts_are_made_elsewhere(new_team):
     for executor, shares in ((HandExecutor, [4, 0]), (Detached, [2, 2])):
         team = new_team(executor=executor)
         team.join()
-        team.jump(HOUR)
+        team.sleep(HOUR)
         team.settle()
         team.join()
         team.pass_time(4 * SECOND)

@@ -25,3 +25,10 @@ def upgrade() -> None:
     )
     op.add_column("dag", sa.Column("scheduler_job_id", sa.Integer(), nullable=True))
     op.add_column("task_instance", sa.Column("last_heartbeat_at", INSTANT, nullable=True))
+    if op.get_bind().dialect.name == "postgresql":
+        op.create_index(
+            "idx_task_instance_active",
+            "task_instance",
+            ["dag_run_id"],
+            postgresql_where=sa.text("state IN ('queued', 'running')"),
+        )
