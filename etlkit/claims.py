@@ -20,12 +20,18 @@ Airflow lets each scheduler look at all DAGs, and locks their runs for one pass.
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
+from etlkit.clock import Clock
 from etlkit.config import conf
 from etlkit.database import Conflict
+from etlkit.errors import MetadataError
 from etlkit.store import Store, this_process
+
+log = logging.getLogger("etlkit.scheduler")
 
 
 class Claims:
@@ -95,12 +101,13 @@ class SharedClaims(Claims):
         self.mine, self._left_over, self.renewed = mine, left_over, now
         return mine != before or job_id != self.job_id
 
+    def beat(self, store: Store, now: datetime) -> bool:
+        """Show over one connection or another that this scheduler is alive; False if it counts as dead."""
+        sql = "UPDATE job SET latest_heartbeat = :now WHERE id = :id AND state = 'running'"
+        return bool(store.run_sql(sql, {"now": now, "id": self.job_id}).rowcount)
+
     def _show_life(self, now: datetime) -> None:
-        alive = self.store.run_sql(
-            "UPDATE job SET latest_heartbeat = :now WHERE id = :id AND state = 'running'",
-            {"now": now, "id": self.job_id},
-        )
-        if not alive.rowcount:
+        if not self.beat(self.store, now):
             hostname, pid = this_process()
             (self.job_id,) = self.store.run_sql(
                 """INSERT INTO job (job_type, state, hostname, pid, start_date, latest_heartbeat)
@@ -223,3 +230,45 @@ IS_CONNECTED = """EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND
 IS_FREE = """(scheduler_job_id IS NULL OR NOT EXISTS
               (SELECT 1 FROM job WHERE job.id = dag.scheduler_job_id AND job.state = 'running'))"""
 """Whether nobody who is alive looks after a DAG."""
+
+
+MOST_BUSY = 300.0
+"""Wall seconds for which a scheduler may be busy with one thing; after that it counts as one that hangs."""
+
+
+class Pulse:
+    """`with Pulse(claims, clock):` a thread shows that the scheduler is alive while it is busy with something long.
+
+    A DAG file may take half a minute to load. The thread has a connection of its own, which it opens when the scheduler
+    has first not shown itself in time.
+    """
+
+    def __init__(self, claims: SharedClaims, clock: Clock) -> None:
+        self.claims, self.clock = claims, clock
+        self._url = claims.store.url.render_as_string(hide_password=False)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    def __enter__(self) -> Pulse:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        seconds = conf.get("scheduler", "scheduler_heartbeat_sec")
+        store: Store | None = None
+        while not self._ended.wait(seconds):
+            now, renewed = self.clock.now(), self.claims.renewed
+            if renewed is None or not timedelta(seconds=2 * seconds) < now - renewed < timedelta(seconds=MOST_BUSY):
+                continue
+            try:
+                store = store or Store(self._url, tables=False)
+                self.claims.beat(store, now)
+            except MetadataError as error:
+                log.warning("no heartbeat: %s", error)
+                store = None
+        if store is not None:
+            store.close()

@@ -70,7 +70,7 @@ def test_an_error_while_everything_is_read_is_made_good_at_the_next_pass(monkeyp
     scheduler = scheduler_of(Store(), dag_of(ran, schedule="@daily", catchup=True))
     real = scheduler.store.open_runs
 
-    def busy():
+    def busy(_dag_ids):
         monkeypatch.setattr(scheduler.store, "open_runs", real)
         raise MetadataError("busy")
 

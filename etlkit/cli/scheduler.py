@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, redirect_stdout, suppress
+from contextlib import closing, nullcontext, redirect_stdout, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,7 +73,7 @@ def _reconnected(stopping: Stopping) -> Store | None:
 
 def _run(store: Store, source: Path | None, stopping: Stopping, rounds: int | None) -> None:
     """Schedule on a database, and first make again what was lost with the process, or the connection, before."""
-    from etlkit.claims import Claims, SharedClaims
+    from etlkit.claims import Claims, Pulse, SharedClaims
     from etlkit.cli.database import paused_at_first
     from etlkit.cli.loading import load_dags
     from etlkit.cli.schedulers import make_scheduler
@@ -94,8 +94,9 @@ def _run(store: Store, source: Path | None, stopping: Stopping, rounds: int | No
         running = make_scheduler(Scheduler, store, [Story()], executor=executor, claims=claims)
         record_import_errors(store, folder.errors, running.clock.now())  # those of another folder go
         try:
-            _schedule(DagProcessor(running, folder, paused_at_first), stopping, rounds)
-            running.wind_up()
+            with Pulse(claims, running.clock) if isinstance(claims, SharedClaims) else nullcontext():
+                _schedule(DagProcessor(running, folder, paused_at_first), stopping, rounds)
+                running.wind_up()
         finally:
             executor.stop()
 

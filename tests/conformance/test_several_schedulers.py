@@ -1,17 +1,20 @@
 """Several schedulers on one PostgreSQL: each DAG has one of them, and what a dead one leaves the others take."""
 
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etlkit.claims import SharedClaims
-from etlkit.clock import SimulatedClock
+from etlkit.claims import MOST_BUSY, Pulse, SharedClaims
+from etlkit.clock import SimulatedClock, SystemClock
+from etlkit.config import settings as config
 from etlkit.executors.sequential import SequentialExecutor
 from etlkit.runs import trigger_run
 from etlkit.scheduler import Scheduler
-from etlkit.store import Store
+from etlkit.servers import wait_until
+from etlkit.store import Store, instant
 from tests.conformance.conftest import _emptied_postgres
 from tests.engine import DAY, HOUR, SECOND, START, Do, HandExecutor, make_dag
 
@@ -314,3 +317,22 @@ def test_the_day_is_the_same_with_one_and_with_three(new_team):
     three.sleep(DAY)
     three.settle()
     assert three.tries() == expected
+
+
+def test_a_scheduler_that_is_busy_for_long_shows_that_it_is_alive(new_team):
+    team, clock = new_team(), SystemClock()
+    with config({"ETLKIT__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "0.01"}):
+        claims = SharedClaims(team.store)
+        claims.renew(clock.now(), (), ())
+        with Pulse(claims, clock):
+            assert wait_until(lambda: beat_of(team) > claims.renewed, 30)
+        before = beat_of(team)
+        claims.renewed = clock.now() - timedelta(seconds=2 * MOST_BUSY)  # it hangs
+        with Pulse(claims, clock) as pulse:
+            assert not wait_until(lambda: beat_of(team) > before, 0.2)
+        assert not pulse._thread.is_alive()
+
+
+def beat_of(team):
+    """The heartbeat of the only scheduler."""
+    return instant(team.store.run_sql("SELECT latest_heartbeat FROM job").fetchone()[0])
