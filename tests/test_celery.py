@@ -441,6 +441,54 @@ def test_an_attempt_outlives_a_database_server_that_is_killed(site, guard):
     assert site.attempts() == ["1"]
 
 
+HANGING = """
+    import os, signal, time
+    from datetime import timedelta
+    from etlkit import DAG, task
+
+    while "LOADS_FOR_EVER" in os.environ:
+        time.sleep(0.01)
+
+    @task(execution_timeout=timedelta(seconds=0.2), retries=1, retry_delay=timedelta(0))
+    def hang(ti):
+        if ti.try_number == 1:
+            print(os.getpid(), flush=True)
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # as compiled code that never returns
+            time.sleep(60)
+
+    with DAG("hanging"):
+        hang()
+"""
+
+
+def test_a_task_that_hears_nothing_is_killed_with_its_process_and_has_failed(site):
+    (site.home / "dags" / "hanging.py").write_text(dedent(HANGING))
+    site.worker()
+    with site.scheduler(ETLKIT__CORE__KILLED_TASK_CLEANUP_TIME="2") as scheduler:
+        run = site.trigger(scheduler, "hanging")
+        go_on_until(scheduler, lambda: state(scheduler, run) == "success")  # in the slot that is free again
+        ((*_, try_number, ended, _, _, error),) = scheduler.store.history(run.id)
+        assert (try_number, ended) == (1, "failed")
+        assert error == "AirflowTaskTimeout: hang ran longer than its execution_timeout of 0:00:00.200000"
+        (row,) = scheduler.store.task_instances(run.id)
+        assert (row.try_number, row.lost_attempts) == (2, 0)
+    (log,) = site.home.rglob("attempt=1.log")
+    assert error in log.read_text().replace("ERROR etlkit.task: ", "AirflowTaskTimeout: ")
+    slot = int(log.read_text().split()[0])
+    assert wait_until(lambda: not psutil.pid_exists(slot), 20)
+
+
+def test_a_dag_file_that_hangs_in_a_worker_fails_the_task(site):
+    (site.home / "dags" / "hanging.py").write_text(dedent(HANGING))
+    site.worker(LOADS_FOR_EVER="yes", ETLKIT__CORE__DAGBAG_IMPORT_TIMEOUT="0.3")
+    with site.scheduler() as scheduler:
+        run = site.trigger(scheduler, "hanging")
+        go_on_until(scheduler, lambda: scheduler.store.history(run.id))
+        ((*_, try_number, ended, _, _, error),) = scheduler.store.history(run.id)
+    assert (try_number, ended) == (1, "failed")
+    assert "dagbag_import_timeout" in error
+
+
 def test_a_backfill_runs_what_its_tasks_start(site):
     (site.home / "dags" / "chain.py").write_text(dedent(CHAIN))
     site.worker()

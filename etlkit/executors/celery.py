@@ -10,6 +10,8 @@ a message is lost             what stays queued for [scheduler] task_queued_time
 a worker dies                 its heartbeat stops: after [scheduler] task_instance_heartbeat_timeout seconds the attempt
                               is lost, and the scheduler has it made again
 a worker only seems dead      it has lost its hold: its attempt is interrupted, and what it says later changes nothing
+a task hears nothing          [core] killed_task_cleanup_time seconds after its execution_timeout it has failed, and
+                              Celery kills its process
 the broker is away            what was to be sent waits here; what is queued in the database is never forgotten
 the scheduler dies            attempts go on, and the next scheduler looks after them
 ============================  ======================================================================================
@@ -30,11 +32,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from etlkit.clock import wall_seconds
 from etlkit.config import conf
-from etlkit.dag import DAG
+from etlkit.dag import DAG, BaseOperator
 from etlkit.errors import ConfigError
 from etlkit.executors.base import Executor
 from etlkit.masking import one_line
-from etlkit.runtime import Result, TaskRunner, Work, result_of
+from etlkit.runtime import Result, TaskRunner, Work, result_of, time_out
 from etlkit.states import QUEUED, RUNNING
 from etlkit.store import TaskRow
 from etlkit.worker import Reference, place_of
@@ -85,7 +87,7 @@ class CeleryExecutor(Executor):
 
     def start(self, runner: TaskRunner) -> None:
         check_shared(runner.store.url)
-        self._store, self._clock = runner.store, runner.clock
+        self._runner, self._store, self._clock = runner, runner.store, runner.clock
         self._store.hear_of_ends()
         self._sender = Sender(self._app)
 
@@ -100,7 +102,9 @@ class CeleryExecutor(Executor):
         self._send(work)
 
     def _send(self, work: Work) -> None:
-        self._sender.put(work.task.queue, Reference.to(work, place_of(work.dag), self._clock))
+        reference, limit = Reference.to(work, place_of(work.dag), self._clock), seconds_for(work.task)
+        # Celery is a little later than this executor, which says why the attempt has failed.
+        self._sender.put(Order(work.task.queue, reference, limit and limit + 2 * LOOK))
 
     def adopt(self, work: Work) -> None:
         known = self._watched.get(work.task_pk)
@@ -127,8 +131,12 @@ class CeleryExecutor(Executor):
         """What has become of one attempt; None if it goes on."""
         watched = self._watched[pk]
         result = Result(watched.work, None) if found is None else result_of(watched.work, found[0])
-        if result is None and found is not None and self._is_lost(watched, *found, now):
-            result = Result(watched.work, None, lost=True)
+        if result is None and found is not None:
+            lost = self._is_lost(watched, *found, now)
+            if is_overdue(watched, found[0], now):
+                result = self._runner.end_for(watched.work, time_out(watched.work.task))
+            elif lost:
+                result = Result(watched.work, None, lost=True)
         if result is not None:
             del self._watched[pk]
         return result
@@ -141,7 +149,7 @@ class CeleryExecutor(Executor):
             self._send(watched.work)
         if row.state != RUNNING:
             return False
-        if beat != watched.beat:
+        if beat not in (None, watched.beat):
             watched.beat, watched.since = beat, now
         return beat is None or now - watched.since > self._heartbeat_timeout
 
@@ -160,6 +168,24 @@ class CeleryExecutor(Executor):
         self._sender.stop()
 
 
+def seconds_for(task: BaseOperator) -> float | None:
+    """How many seconds an attempt may last, whatever it does, until it has failed; None: any number."""
+    limit = task.execution_timeout
+    return None if limit is None else limit.total_seconds() + conf.get("core", "killed_task_cleanup_time")
+
+
+def is_overdue(watched: Watched, row: TaskRow, now: float) -> bool:
+    """Whether an attempt has lasted longer than it may.
+
+    How long it lasted until its last sign of life is told by its worker's clock, and how long ago that is by this
+    machine's: so the two need not agree.
+    """
+    limit = seconds_for(watched.work.task)
+    if limit is None or row.state != RUNNING or row.start_date is None or watched.beat is None:
+        return False
+    return (watched.beat - row.start_date).total_seconds() + now - watched.since > limit
+
+
 def check_shared(url: sa.URL) -> None:
     """ConfigError for a metadata database that only one machine can use."""
     if url.get_backend_name() == "sqlite":
@@ -174,6 +200,8 @@ class Order(NamedTuple):
 
     queue: str
     reference: Reference
+    time_limit: float | None = None
+    """After how many seconds Celery kills the process that is at it."""
 
 
 RETRY_SECONDS = 1.0
@@ -193,9 +221,9 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name="messages to the broker", daemon=True)
         self._thread.start()
 
-    def put(self, queue: str, reference: Reference) -> None:
-        """Send a reference to whoever takes messages of a queue, as soon as the broker can be reached."""
-        self._orders.put(Order(queue, reference))
+    def put(self, order: Order) -> None:
+        """Send a reference to whoever takes messages of its queue, as soon as the broker can be reached."""
+        self._orders.put(order)
 
     def stop(self) -> None:
         """End the thread once everything is sent, but do not wait for a broker that is away."""
@@ -214,7 +242,13 @@ class Sender:
         away = False
         while not self._stopped.is_set():
             try:
-                self._app.send_task(ATTEMPT, message_of(order.reference), queue=order.queue, retry=False)
+                self._app.send_task(
+                    ATTEMPT,
+                    message_of(order.reference),
+                    queue=order.queue,
+                    time_limit=order.time_limit,
+                    retry=False,
+                )
                 if away:
                     log.warning("the broker %s is back", shown_broker())
                 return
