@@ -142,12 +142,16 @@ class Worker:
             return self.runner.begin(work)
 
     def _look_at_maker(self, task_pk: int) -> None:
-        """An order comes again when the process died that had it: if so, nobody needs to wait for its heartbeat."""
+        """An order comes again when the process died that had it: if so, nobody needs to wait long for its heartbeat.
+
+        Two containers may have one host name and each its own process ids, so this may be wrong: the executor lets a
+        heartbeat that comes after all count.
+        """
         from psutil import pid_exists
 
         maker = self.store.maker(task_pk)
         if maker is not None and maker[0] == self.runner.hostname and not pid_exists(maker[1]):
-            log.warning("process %s, which made it, is gone", maker[1])
+            log.warning("there is no process %s here, which made it", maker[1])
             self.store.report_dead(task_pk, maker)
 
     def _read_dag(self, reference: Reference) -> tuple[DAG, BaseOperator]:

@@ -237,6 +237,28 @@ def test_a_slot_that_is_killed_alone_is_noticed_without_waiting_for_its_heartbea
     assert site.attempts() == ["2"]
 
 
+def test_an_attempt_whose_process_somebody_does_not_find_is_saved_by_its_next_heartbeat(site):
+    site.worker(ETLKIT__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC="1")
+    with site.scheduler(ETLKIT__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC="10") as scheduler:
+        run = site.trigger(scheduler, "meeting")
+        scheduler.tick()
+        _, worker = site.arrival()
+        # As a container sees it which has the same host name and process ids of its own.
+        site.store.run_sql("UPDATE task_instance SET pid = 99999999")
+        os.kill(worker, signal.SIGSTOP)  # so that the other one gets the message that comes again
+        (watched,) = scheduler.executor._watched.values()
+        scheduler.executor._send(watched.work)
+        site.worker("another")
+        go_on_until(scheduler, lambda: "there is no process 99999999 here, which made it" in site.said("another"))
+        last = watched.beat
+        go_on_until(scheduler, lambda: watched.beat != last)
+        os.kill(worker, signal.SIGCONT)
+        site.let_go()
+        scheduler.settle()
+        assert (state(scheduler, run), scheduler.store.history(run.id)) == ("success", [])
+    assert site.attempts() == ["1"]
+
+
 def test_a_message_that_comes_twice_makes_one_attempt(site):
     site.worker()
     with site.scheduler() as scheduler:

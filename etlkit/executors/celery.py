@@ -9,6 +9,8 @@ a message is lost             what stays queued for [scheduler] task_queued_time
                               after twice as long
 a worker dies                 its heartbeat stops: after [scheduler] task_instance_heartbeat_timeout seconds the attempt
                               is lost, and the scheduler has it made again
+a slot of it dies             Celery sends the message again; who gets it sees that the process is gone, and unless a
+                              heartbeat comes after all the attempt is lost two heartbeats later
 a worker only seems dead      it has lost its hold: its attempt is interrupted, and what it says later changes nothing
 a task hears nothing          [core] killed_task_cleanup_time seconds after its execution_timeout it has failed, and
                               Celery kills its process
@@ -62,6 +64,8 @@ class Watched:
     """How many seconds its message may take."""
     beat: datetime | None = None
     """Its last sign of life, by the clock of the worker; only whether it moves counts."""
+    doubted: float | None = None
+    """When somebody's word was first seen that its process is gone, unless it gave a sign of life since."""
 
 
 class CeleryExecutor(Executor):
@@ -83,6 +87,7 @@ class CeleryExecutor(Executor):
         self._watched: dict[int, Watched] = {}
         self._next_look = 0.0
         self._heartbeat_timeout = conf.get("scheduler", "task_instance_heartbeat_timeout")
+        self._last_beat_timeout = 2 * conf.get("scheduler", "task_instance_heartbeat_sec")
         self._patience = conf.get("scheduler", "task_queued_timeout")
 
     def start(self, runner: TaskRunner) -> None:
@@ -149,9 +154,13 @@ class CeleryExecutor(Executor):
             self._send(watched.work)
         if row.state != RUNNING:
             return False
-        if beat not in (None, watched.beat):
+        if beat is None:  # somebody did not find its process: one more beat proves him wrong
+            watched.doubted = watched.doubted or now
+            return now - watched.doubted > self._last_beat_timeout
+        watched.doubted = None
+        if beat != watched.beat:
             watched.beat, watched.since = beat, now
-        return beat is None or now - watched.since > self._heartbeat_timeout
+        return now - watched.since > self._heartbeat_timeout
 
     def wait(self, seconds: float) -> bool:
         if not self._watched:
