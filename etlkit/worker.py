@@ -269,10 +269,21 @@ class PatientRunner(TaskRunner):
             raise outcome.error  # the task did nothing wrong: it is made again, as if this process had died
 
         def finish() -> Result:
+            if (ended := self._ended(work, ti)) is not None:
+                return ended
             ti.started_runs.clear()  # those of a try that was undone were never made
             return super(PatientRunner, self)._finish(work, ti, outcome, values)
 
         return patiently(self.store, finish)
+
+    def _ended(self, work: Work, ti: TaskInstance) -> Result | None:
+        """How the attempt has ended, if that was tried before and only the answer got lost: it was committed."""
+        found = self.store.attempt(work.task_pk) if ti.end_date is not None else None
+        if found is None or (found[1].try_number, found[1].end_date) != (work.try_number, ti.end_date):
+            return None
+        row = found[1]
+        rest = row.not_before, row.rescheduled_since, row.skips or (), row.error, ti.started_runs
+        return Result(work, ti.state, ti.start_date, ti.end_date, *rest)
 
 
 PAUSES = (0, 1, 2, 4, 8, 15)

@@ -300,6 +300,8 @@ CUT_OFF = """
 
     with DAG("caught"):
         caught()
+    with DAG("told"):
+        task(print, task_id="told", on_success_callback=lambda context: print("it is told"))()
     with DAG("surprised"):
         task(cut_off)()
 """
@@ -322,6 +324,22 @@ def test_a_task_that_needed_the_database_while_it_was_away_has_not_failed(postgr
         site.worker.run(reference)
     assert site.row(reference).state == "running"  # until its heartbeat is missed: then it is made again
     assert site.worker.run(site.queue(site.dag("caught"))).state == "success"
+
+
+def test_an_end_whose_answer_got_lost_counts(postgres_site, monkeypatch):
+    site = postgres_site
+    site.write(CUT_OFF)
+    reference, store = site.queue(site.dag("told")), site.worker.store
+    finish, tries = store.finish_attempt, []
+
+    def finish_and_lose_the_answer(*args, **values):
+        tries.append(finish(*args, **values))
+        store.run_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    monkeypatch.setattr(store, "finish_attempt", finish_and_lose_the_answer)
+    assert (site.worker.run(reference).state, site.row(reference).state, tries) == ("success", "success", [True])
+    (log,) = site.home.rglob("attempt=1.log")
+    assert "it is told" in log.read_text() and "not counted" not in log.read_text()
 
 
 def test_ends_are_told_to_who_wants_to_hear_of_them(postgres_site):
