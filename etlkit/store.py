@@ -21,7 +21,7 @@ import contextlib
 import itertools
 import json
 import os
-import select
+import selectors
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -400,7 +400,9 @@ class Store:
         if not self._announced:
             self._notices()
         try:
-            select.select([self.cursor.connection], [], [], max(seconds, 0.0))
+            with selectors.DefaultSelector() as selector:
+                selector.register(self.cursor.connection, selectors.EVENT_READ)
+                selector.select(max(seconds, 0.0))
         except self._errors as error:  # it is closed
             raise explained(error, self.name) from error
         self._notices()

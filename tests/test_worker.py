@@ -1,9 +1,11 @@
 """The Worker in this process, on a real database: what it takes, reads, writes down and lets go of."""
 
+import os
 import pickle
 import re
 import signal
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from textwrap import dedent
 
 import duckdb
@@ -350,3 +352,19 @@ def test_ends_are_told_to_who_wants_to_hear_of_them(postgres_site):
     site.worker.run(reference)
     site.store.wait_for_news(10)
     assert site.store.ended == {reference.task_pk}
+
+
+def test_who_has_a_thousand_files_open_can_wait_for_news(postgres_site):
+    resource = pytest.importorskip("resource", reason="only where a process may have so many files open")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(2048, limits[1]), limits[1]))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        while stack.enter_context(Path(os.devnull).open()).fileno() < 1024:
+            pass
+        store = stack.enter_context(closing(Store(postgres_site.store.url.render_as_string(hide_password=False))))
+        assert store.cursor.connection.fileno() > 1023
+        store.wait_for_news(0)
+        postgres_site.store.touched()
+        store.wait_for_news(10)
+        assert store.changed_elsewhere()
