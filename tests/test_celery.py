@@ -29,6 +29,7 @@ from etlkit.database import Unreachable
 from etlkit.errors import ConfigError, DagError
 from etlkit.executors import from_settings
 from etlkit.executors.celery import CeleryExecutor
+from etlkit.executors.celery_app import make_app
 from etlkit.guard import Guard
 from etlkit.logs import LogStore
 from etlkit.operators.empty import EmptyOperator
@@ -363,6 +364,7 @@ def test_tasks_wait_for_a_broker_that_is_away(site, guard):
 
 def test_flower_shows_workers_and_tasks_and_no_password(site):
     pytest.importorskip("flower", reason="Flower is not installed; run: pip install flower")
+    site.values["ETLKIT__CELERY__RESULT_BACKEND"] = f"{servers.redis().url}?virtual_host=1"
     site.worker()
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -370,7 +372,7 @@ def test_flower_shows_workers_and_tasks_and_no_password(site):
     command = [sys.executable, "-m", "celery", "-A", "etlkit.executors.celery_app", "flower", "--address=127.0.0.1"]
     site.guard.start("flower", [*command, f"--port={port}"], env=env, log=site.home / "flower.log")
 
-    def told(path):
+    def told_of(path):
         with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=10) as answer:
             return answer.read().decode()
         return "{}"
@@ -380,16 +382,32 @@ def test_flower_shows_workers_and_tasks_and_no_password(site):
         def tasks():  # those that are made after Flower has asked the worker to tell of them
             site.trigger(scheduler, "sums")
             scheduler.settle()
-            return json.loads(told("tasks"))
+            return [task for task in json.loads(told_of("tasks")).values() if task["state"] == "SUCCESS"]
 
-        assert wait_until(lambda: json.loads(told("workers?refresh=1")), 30)
+        assert wait_until(lambda: json.loads(told_of("workers?refresh=1")), 30)
         assert wait_until(tasks, 30)
-        first = next(iter(json.loads(told("tasks")).values()))
-    assert (first["name"], first["state"], first["result"]) == ("etlkit.attempt", "SUCCESS", "'success'")
-    said = told("workers?refresh=1") + told("tasks") + (site.home / "flower.log").read_text()
+        first = tasks()[0]
+    assert (first["name"], first["result"]) == ("etlkit.attempt", "'success'")
+    said = told_of("workers?refresh=1") + told_of("tasks") + (site.home / "flower.log").read_text()
     assert "registered" in said
     for secret in (servers.redis().password, servers.PASSWORD):
         assert secret not in said and quote(secret, safe="") not in said
+
+
+def test_no_password_is_among_the_settings_that_celery_shows(site):
+    for option in ("BROKER_URL", "RESULT_BACKEND"):
+        site.values[f"ETLKIT__CELERY__{option}"] = f"{servers.redis().url}?virtual_host=1"
+    site.worker()
+    with site.scheduler() as scheduler:
+        run = site.trigger(scheduler, "sums")
+        scheduler.settle()
+        assert state(scheduler, run) == "success"
+        app = make_app()
+        told = json.dumps(app.control.inspect(timeout=10, limit=1).conf(with_defaults=True)) + app.bugreport()
+    assert len(servers.redis().client(db=1).keys("celery-task-meta-*")) == 2
+    assert "redis+socket" in told and "ResultsPassword" in told
+    for secret in (servers.redis().password, quote(servers.redis().password, safe="")):
+        assert secret not in told
 
 
 def test_queues(site):

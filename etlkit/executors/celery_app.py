@@ -38,8 +38,8 @@ def settings() -> dict[str, Any]:
     A message is acknowledged when its attempt is over, and goes back if the process dies before; a worker takes no more
     messages than it has slots; a broker that is away is tried again for ever.
     """
-    broker, results = without_password(broker_url()), conf.get("celery", "result_backend")
-    learn_password(results)
+    broker_url()  # ConfigError if it is none
+    broker, results = without_password("broker_url"), without_password("result_backend")
     return {
         "broker_url": broker,
         "result_backend": results or None,
@@ -69,9 +69,9 @@ def broker_url() -> str:
 
 def learn_password(urls: str) -> None:
     """Let the passwords in URLs, which `;` may separate, be hidden wherever they turn up."""
-    for url in urls.split(";"):
+    for url in filter(None, urls.split(";")):
         try:
-            mask_secret(parse_url(url)["password"] if url else None)
+            mask_secret(parts_of(url)["password"])
         except ValueError:  # a port that is no number; its text may be part of the password
             raise ConfigError(
                 "[celery] broker_url or result_backend: a port is not a number; write characters such as @ : / in a "
@@ -79,20 +79,46 @@ def learn_password(urls: str) -> None:
             ) from None
 
 
-def without_password(url: str) -> str:
-    """The URL of a broker as Celery is given it: one of a Unix socket without its password, which Celery would show."""
-    if not url.startswith("redis+socket") or not parse_url(url)["password"]:
+def parts_of(url: str) -> dict[str, Any]:
+    """The parts of a URL, without what is behind `?`.
+
+    >>> parts_of("redis+socket://:secret@/run/redis.sock?virtual_host=1")["password"]
+    'secret'
+    """
+    return parse_url(url.partition("?")[0])
+
+
+def without_password(option: str) -> str:
+    """A URL of [celery] as Celery is given it, whose password is hidden from now on wherever it turns up.
+
+    That of a Unix socket is without it, since Celery would show it.
+    """
+    url = conf.get("celery", option)
+    learn_password(url)
+    if not url.startswith("redis+socket") or not parts_of(url)["password"]:
         return url
     address = f"redis+socket://{url.rpartition('@')[2]}"
-    return f"{address}{'&' if '?' in address else '?'}credential_provider={__name__}.BrokerPassword"
+    return f"{address}{'&' if '?' in address else '?'}credential_provider={__name__}.{PASSWORDS[option]}"
 
 
 class BrokerPassword(CredentialProvider):
     """Tells the client of Redis user and password when it connects."""
 
+    option = "broker_url"
+
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        parts = parse_url(conf.get("celery", "broker_url"))
+        parts = parts_of(conf.get("celery", self.option))
         return (parts["userid"], parts["password"]) if parts["userid"] else (parts["password"],)
+
+
+class ResultsPassword(BrokerPassword):
+    """The same for the Redis that Celery keeps results in."""
+
+    option = "result_backend"
+
+
+PASSWORDS = {kind.option: kind.__name__ for kind in (BrokerPassword, ResultsPassword)}
+"""Who knows the password in a URL of [celery]."""
 
 
 def shown_broker() -> str:
