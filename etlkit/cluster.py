@@ -538,14 +538,18 @@ class Cluster:
 
     def close(self) -> None:
         """End all processes at once and remove all that they left; closing twice is harmless."""
-        for part in ("store", "redis", "_celery"):
-            if part in self.__dict__:
-                self.__dict__.pop(part).close()
-        if "postgres" in self.__dict__:
-            with contextlib.suppress(EtlkitError):  # the guard was killed, and the processes with it
-                if not self._guard.pids("postgres"):
-                    forget_shared_memory(self.postgres.host)
-        self._guard.close()
+        with contextlib.ExitStack() as at_last:
+            at_last.callback(self._guard.close)
+            if "postgres" in self.__dict__:
+                at_last.callback(self._forget_postgres)
+            for part in ("store", "redis", "_celery"):
+                if part in self.__dict__:
+                    at_last.callback(self.__dict__.pop(part).close)
+
+    def _forget_postgres(self) -> None:
+        with contextlib.suppress(EtlkitError):  # the guard was killed, and the processes with it
+            if not self._guard.pids("postgres"):
+                forget_shared_memory(self.postgres.host)
 
     def __enter__(self) -> Self:
         return self
