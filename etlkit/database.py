@@ -47,6 +47,10 @@ class Unreachable(MetadataError):
     """There is no connection to the server, and what was not committed is undone; later there may be one."""
 
 
+PAUSES = (1, 2, 4, 8, 15)
+"""Seconds before each new try to reach a server that is away."""
+
+
 def parse_url(text: str) -> sa.URL:
     """The URL of a database; MetadataError, without the password, if it is none or not of a database that etlkit knows.
 

@@ -331,7 +331,7 @@ class TaskRunner:
             not_before = now + SHORTEST_WAIT
         ti.state, ti.end_date = state, now
         more = values or ti.at_end or ti.rendered_map_index is not None or state == UP_FOR_RETRY
-        with self.store.transaction() if more else ONE_STATEMENT:
+        with self.store.transaction() if more else NOTHING:
             held = self.store.finish_attempt(
                 work.task_pk,
                 try_number=work.try_number,
@@ -494,10 +494,8 @@ def time_out(task: BaseOperator) -> AirflowTaskTimeout:
     return AirflowTaskTimeout(f"{task.task_id} ran longer than its execution_timeout of {task.execution_timeout}")
 
 
-ONE_STATEMENT: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-"""Around one statement, which is a transaction of its own."""
-
-NO_LIMIT: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+NOTHING: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+"""What is around one statement, which is a transaction of its own, and around a task without a time limit."""
 
 
 def _time_limit(task: BaseOperator) -> contextlib.AbstractContextManager[None]:
@@ -506,7 +504,7 @@ def _time_limit(task: BaseOperator) -> contextlib.AbstractContextManager[None]:
     Where that is impossible a hanging task is ended by whoever runs its process.
     """
     if task.execution_timeout is None:
-        return NO_LIMIT
+        return NOTHING
     return time_limit(task.execution_timeout.total_seconds(), lambda: time_out(task), task.on_kill)
 
 

@@ -23,7 +23,7 @@ from etlkit.clock import Clock, SimulatedClock, SystemClock
 from etlkit.config import conf
 from etlkit.dag import DAG, BaseOperator
 from etlkit.dag_folder import DagFolder
-from etlkit.database import Unreachable
+from etlkit.database import PAUSES, Unreachable
 from etlkit.errors import AirflowException, DagError, DagFileError, DagNotFound, EtlkitError, TaskNotFound
 from etlkit.heartbeat import Heartbeat
 from etlkit.logs import LogStore
@@ -286,13 +286,9 @@ class PatientRunner(TaskRunner):
         return Result(work, ti.state, ti.start_date, ti.end_date, *rest)
 
 
-PAUSES = (0, 1, 2, 4, 8, 15)
-"""Seconds between two tries to reach a database that is away."""
-
-
 def patiently(store: Store, ask: Callable[[], T]) -> T:
     """What `ask` answers, as soon as the database can be reached; Unreachable after half a minute."""
-    for seconds in PAUSES:
+    for seconds in (0, *PAUSES):  # at once, as it may be the connection alone that is lost
         try:
             return ask()
         except Unreachable as error:

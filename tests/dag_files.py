@@ -3,6 +3,8 @@
 import os
 from textwrap import dedent
 
+from etlkit.store import Store
+
 
 def write(path, text):
     """Write a file, and the folder it lies in; its path."""
@@ -21,3 +23,15 @@ def change(path, text):
 def one_dag(dag_id):
     """A file with an empty DAG."""
     return f"from etlkit import DAG\nwith DAG({dag_id!r}):\n    pass\n"
+
+
+class Site:
+    """A home with a folder of DAG files, and a database."""
+
+    def __init__(self, home, database, text):
+        self.home, self.store = home, Store(database)
+        self.write(text)
+
+    def write(self, text, name="all.py"):
+        """Write a DAG file; its path."""
+        return write(self.home / "dags" / name, text)

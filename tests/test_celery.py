@@ -12,7 +12,6 @@ import subprocess
 import sys
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from textwrap import dedent
 from urllib.parse import quote
 from urllib.request import urlopen
 
@@ -40,6 +39,7 @@ from etlkit.servers import forget_shared_memory, start_postgres, start_redis, wa
 from etlkit.store import LOST, Store
 from etlkit.time_limit import time_limit
 from tests import servers
+from tests.dag_files import Site
 
 ETLKIT = Path(sys.executable).with_name("etlkit")
 
@@ -106,13 +106,12 @@ def guard():
         yield guard
 
 
-class Site:
-    """A home with DAG files, a database and a broker; schedulers and workers that use them."""
+class CelerySite(Site):
+    """The same and a broker; schedulers and workers that use them."""
 
     def __init__(self, home, database, broker, guard):
-        self.home, self.guard, self.database = home, guard, database
-        (home / "dags").mkdir()
-        (home / "dags" / "all.py").write_text(dedent(DAGS))
+        super().__init__(home, database, DAGS)
+        self.guard, self.database = guard, database
         for name in ("arrived", "go on"):
             os.mkfifo(home / name)
         self.values = {
@@ -125,7 +124,6 @@ class Site:
             "ETLKIT__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "30",
             "ETLKIT__SCHEDULER__TASK_QUEUED_TIMEOUT": "30",
         }
-        self.store = Store(database)
 
     def worker(self, name="worker", *words, **values):
         env = {**os.environ, **self.values, **values}
@@ -170,7 +168,7 @@ def site(tmp_path, postgres, guard):
     database = postgres.url(postgres.create_database("celery"))
     redis = servers.redis()
     redis.client().flushall()
-    site = Site(tmp_path, database, redis.url, guard)
+    site = CelerySite(tmp_path, database, redis.url, guard)
     yield site
     site.store.close()
 
@@ -502,7 +500,7 @@ HANGING = """
 
 
 def test_a_task_that_hears_nothing_is_killed_with_its_process_and_has_failed(site):
-    (site.home / "dags" / "hanging.py").write_text(dedent(HANGING))
+    site.write(HANGING, "hanging.py")
     site.worker()
     with site.scheduler(ETLKIT__CORE__KILLED_TASK_CLEANUP_TIME="2") as scheduler:
         run = site.trigger(scheduler, "hanging")
@@ -519,7 +517,7 @@ def test_a_task_that_hears_nothing_is_killed_with_its_process_and_has_failed(sit
 
 
 def test_a_dag_file_that_hangs_in_a_worker_fails_the_task(site):
-    (site.home / "dags" / "hanging.py").write_text(dedent(HANGING))
+    site.write(HANGING, "hanging.py")
     site.worker(LOADS_FOR_EVER="yes", ETLKIT__CORE__DAGBAG_IMPORT_TIMEOUT="0.3")
     with site.scheduler() as scheduler:
         run = site.trigger(scheduler, "hanging")
@@ -530,7 +528,7 @@ def test_a_dag_file_that_hangs_in_a_worker_fails_the_task(site):
 
 
 def test_a_backfill_runs_what_its_tasks_start(site):
-    (site.home / "dags" / "chain.py").write_text(dedent(CHAIN))
+    site.write(CHAIN, "chain.py")
     site.worker()
     command = [ETLKIT, "dags", "backfill", "first", "-s", "2013-01-01", "-e", "2013-01-02"]
     env = {**os.environ, **site.values}

@@ -6,7 +6,6 @@ import re
 import signal
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from textwrap import dedent
 
 import duckdb
 import pytest
@@ -23,6 +22,7 @@ from etlkit.runs import clear_run, trigger_run
 from etlkit.store import Store
 from etlkit.worker import PICKLED, Reference, Worker, open_warehouse, place_of
 from tests import servers
+from tests.dag_files import Site
 
 DAGS = """
     from etlkit import DAG, task
@@ -49,18 +49,13 @@ DAGS = """
 """
 
 
-class Site:
-    """A folder of DAG files, a database, and a worker on both."""
+class WorkerSite(Site):
+    """The same, and a worker on both."""
 
     def __init__(self, home, database):
-        self.home, self.clock = home, SystemClock()
-        (home / "dags").mkdir()
-        self.write(DAGS)
-        self.store = Store(database)
+        super().__init__(home, database, DAGS)
+        self.clock = SystemClock()
         self.worker = Worker(Store(database), LogStore(home / "logs"), open_warehouse)
-
-    def write(self, text):
-        (self.home / "dags" / "all.py").write_text(dedent(text))
 
     def dag(self, dag_id):
         return next(dag for dag in load_dag_file(self.home / "dags" / "all.py") if dag.dag_id == dag_id)
@@ -91,7 +86,7 @@ def made(home, database):
     }
     before = signal.getsignal(signal.SIGUSR2)
     with settings(values):
-        site = Site(home, database)
+        site = WorkerSite(home, database)
         yield site
         site.worker.close()
         site.store.close()

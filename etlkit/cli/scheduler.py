@@ -49,17 +49,13 @@ def scheduler(source: Path | None, num_runs: int | None) -> None:
         click.echo("stopped; no task was cut off", err=True)
 
 
-PAUSES = (1, 2, 5, 10, 30)
-"""Seconds before each new try to reach a server that is away; the last one for all that follow."""
-
-
 def _reconnected(stopping: Stopping) -> Store | None:
     """The database over a new connection, once its server is back; None if somebody asks to stop before."""
     from itertools import chain, repeat
 
     from etlkit.cli.database import open_store
     from etlkit.clock import SystemClock
-    from etlkit.database import Unreachable
+    from etlkit.database import PAUSES, Unreachable
 
     clock = SystemClock()
     for seconds in chain(PAUSES, repeat(PAUSES[-1])):

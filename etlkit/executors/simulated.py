@@ -48,7 +48,7 @@ from typing import Any, NamedTuple
 from etlkit.clock import SimulatedClock
 from etlkit.errors import ConfigError
 from etlkit.executors.base import Executor
-from etlkit.runtime import ONE_STATEMENT, Context, Executed, Outcome, Result, TaskInstance, TaskRunner, Work, time_out
+from etlkit.runtime import NOTHING, Context, Executed, Outcome, Result, TaskInstance, TaskRunner, Work, time_out
 from etlkit.states import FAILED, SUCCESS
 
 # --- how long things take ---------------------------------------------------------------------------------------------
@@ -418,7 +418,7 @@ class SimulatedExecutor(Executor):
         self._begun += 1
         runner, runner.hostname = self._runner, node.name
         clock = runner.clock = SimulatedClock(moment)
-        with ONE_STATEMENT if attempt.work.try_number == 1 else runner.store.transaction():
+        with NOTHING if attempt.work.try_number == 1 else runner.store.transaction():
             held = runner.begin(attempt.work)
         self._at(self._execute(attempt, clock) if held is not None else moment, self._ends, attempt)
 
