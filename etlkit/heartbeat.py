@@ -48,6 +48,7 @@ class Heartbeat:
         self._store: Store | None = None
         self._attempt: _Beating | None = None
         self._lost: _Beating | None = None
+        self._interrupted: _Beating | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._can_interrupt = INTERRUPT is not None and threading.current_thread() is threading.main_thread()
@@ -84,6 +85,8 @@ class Heartbeat:
         left = attempt.began + self.seconds - wall_seconds() if attempt else self.seconds
         if attempt is None or left > 0:
             return left
+        if attempt is self._interrupted:
+            return self.seconds
         try:
             self._store = self._store or self._open_store()
             held = self._store.beat(attempt.work.task_pk, attempt.work.token, attempt.clock.now())
@@ -105,6 +108,7 @@ class Heartbeat:
         attempt, context = self._attempt, current_context.get()
         if attempt is not self._lost or attempt is None or context is None or context["ti"].state != RUNNING:
             return  # it has just ended by itself: its callbacks may still be at work, or the process at the next one
+        self._lost, self._interrupted = None, attempt  # once: the next would hit what is made of the first
         context["task"].on_kill()
         raise AirflowTaskTerminated(
             f"{attempt.work.task.task_id} was interrupted: it was cleared, ended or taken over meanwhile"

@@ -37,7 +37,14 @@ def owner():
 
 
 def all_gone(processes):
-    return wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes), 10)
+    return wait_until(lambda: not any(map(is_at_work, processes)), 10)
+
+
+def is_at_work(process):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, None], ids=["kill -9", "TERM", "its last line"])

@@ -247,8 +247,18 @@ LONG = """
             ti.store.clear([(ti._work.task_pk, 0)], clock.now())
         assert wait_until(lambda: False, 20)
 
+    @task
+    def tidy(ti, clock):
+        try:
+            cleared.function(ti, clock)
+        finally:
+            wait_until(lambda: False, 0.3)
+            print("cleaned up")
+
     with DAG("long"):
         long()
+    with DAG("tidying"):
+        tidy()
     @task
     def next_one():
         raise_signal(INTERRUPT)
@@ -272,6 +282,12 @@ def test_an_attempt_that_lost_its_hold_is_interrupted(site):
     reference = site.queue(site.dag("clearing"))
     assert (site.worker.run(reference).state, site.row(reference).state) == (None, None)
     assert "AirflowTaskTerminated: cleared was interrupted" in next(site.home.rglob("attempt=1.log")).read_text()
+
+
+def test_who_cleans_up_after_an_interruption_is_not_interrupted_again(site):
+    site.write(LONG)
+    assert site.worker.run(site.queue(site.dag("tidying"))).state is None
+    assert "cleaned up" in next(site.home.rglob("attempt=1.log")).read_text()
 
 
 def test_an_interruption_that_comes_late_is_not_for_the_next_attempt(site):
