@@ -7,6 +7,8 @@ import pytest
 
 from etlkit.asset_events import NewEvent, Source, record_events
 from etlkit.assets import Asset
+from etlkit.dag_files import load_dag_file
+from etlkit.runs import trigger_run
 from etlkit.store import Store
 from tests.engine import at
 
@@ -110,6 +112,11 @@ CHAIN = """
         EmptyOperator(task_id="report")
 """
 
+EMPTY = """
+    with DAG("empty", schedule="@daily", start_date=datetime(2013, 1, 1, tzinfo=timezone.utc)):
+        EmptyOperator(task_id="nothing")
+"""
+
 
 def test_a_backfill_runs_what_its_tasks_start_and_leaves_what_assets_start_to_the_scheduler(etlkit):
     etlkit.dag_file("chain.py", CHAIN)
@@ -128,6 +135,17 @@ def test_what_a_backfill_starts_runs_and_its_dag_stays_paused(etlkit):
         etlkit.json("dags", "backfill", "first", "-s", day, "-e", day)
         assert {run["state"] for run in etlkit.json("dags", "list-runs", "second")} == {"success"}
         assert {dag["dag_id"]: dag["is_paused"] for dag in etlkit.json("dags", "list")}["second"]
+
+
+def test_a_backfill_leaves_alone_what_tasks_of_other_dags_started(etlkit):
+    file = etlkit.dag_file("chain.py", CHAIN)
+    first, second, _ = load_dag_file(file)
+    with closing(Store(f"sqlite:///{etlkit.home / 'etlkit.db'}")) as store:
+        run, started = (trigger_run(store, dag, now=at(1)) for dag in (first, second))
+        store.push_xcom(run.id, "start", -1, "trigger_run_id", f'"{started.run_id}"', at(1))
+        etlkit.dag_file("other.py", CHAIN.split("    with DAG")[0] + EMPTY)
+        etlkit.json("dags", "backfill", "empty", "-s", "2013-01-01", "-e", "2013-01-01")
+        assert [row.state for row in (*store.runs("empty"), *store.runs("second"))] == ["success", "queued"]
 
 
 def test_a_backfill_says_if_there_is_no_such_dag_to_start(etlkit):

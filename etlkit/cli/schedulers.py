@@ -33,7 +33,7 @@ Kind = TypeVar("Kind", bound=Scheduler)
 
 OPEN = "SELECT dag_id, run_id FROM dag_run WHERE state IN ('queued', 'running') AND backfill_id IS NULL"
 
-STARTED = """SELECT DISTINCT x.value FROM xcom x JOIN dag_run r ON r.id = x.dag_run_id
+STARTED = """SELECT DISTINCT r.dag_id, x.value FROM xcom x JOIN dag_run r ON r.id = x.dag_run_id
              WHERE x.key = :key AND (r.state IN ('queued', 'running') OR r.end_date >= :began)"""
 """What tasks say of the runs they started, in runs that are open or ended since a moment."""
 
@@ -69,13 +69,13 @@ class OnDemandScheduler(Scheduler):
         super()._reload(now)
 
     def _started_by_tasks(self) -> set[str]:
-        """Other DAGs with open runs that tasks started in runs which are open, or ended since this began."""
+        """Other DAGs with open runs that tasks of these started, in runs which are open or ended since this began."""
         rows = self.store.run_sql(OPEN).fetchall()
         others = [(dag_id, run_id) for dag_id, run_id in rows if dag_id not in self.dags]
         if not others:
             return set()
-        values = self.store.run_sql(STARTED, {"key": XCOM_RUN_ID, "began": self._began}).fetchall()
-        started = {xcom.loads(value) for (value,) in values}
+        told = self.store.run_sql(STARTED, {"key": XCOM_RUN_ID, "began": self._began}).fetchall()
+        started = {xcom.loads(value) for dag_id, value in told if dag_id in self.dags}
         return {dag_id for dag_id, run_id in others if run_id in started}
 
     def _read_settings(self) -> None:

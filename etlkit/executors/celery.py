@@ -87,7 +87,8 @@ class CeleryExecutor(Executor):
         self._watched: dict[int, Watched] = {}
         self._next_look = 0.0
         self._heartbeat_timeout = conf.get("scheduler", "task_instance_heartbeat_timeout")
-        self._last_beat_timeout = 2 * conf.get("scheduler", "task_instance_heartbeat_sec")
+        last_beat = 2 * conf.get("scheduler", "task_instance_heartbeat_sec")
+        self._last_beat_timeout = min(last_beat, self._heartbeat_timeout)
         self._patience = conf.get("scheduler", "task_queued_timeout")
 
     def start(self, runner: TaskRunner) -> None:
