@@ -73,7 +73,7 @@ def test_a_run_that_is_started_makes_the_scheduler_read_nothing_anew(monkeypatch
     world = make_world()
     world.trigger()
     read, open_runs = [], world.store.open_runs
-    monkeypatch.setattr(world.store, "open_runs", lambda: read.append(1) or open_runs())
+    monkeypatch.setattr(world.store, "open_runs", lambda dag_ids: read.append(1) or open_runs(dag_ids))
     world.run_until(at(5))
     assert (len(read), [run.state for run in world.runs("target")]) == (1, ["success"])  # once, for the trigger by hand
     queued = [event for event in world.trace.events if event.dag_id == "target" and event.new == "queued"]
