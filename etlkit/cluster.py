@@ -138,9 +138,9 @@ class Cluster:
 
     def _begin(self, dags: str | Path | None, settings: Mapping[tuple[str, str], str]) -> None:
         self.folder = self._guard.folder
-        self.home, self._log_folder = self.folder / "home", self.folder / "logs"
+        self.home, self._log_folder, self._temporary = (self.folder / name for name in ("home", "logs", "tmp"))
         self.dags_folder = Path(dags).absolute() if dags is not None else self.home / "dags"
-        for folder in (self.home, self._log_folder):
+        for folder in (self.home, self._log_folder, self._temporary):
             folder.mkdir(mode=0o700)
         if dags is None:
             self.dags_folder.mkdir()
@@ -273,7 +273,8 @@ class Cluster:
 
     def _process_environment(self) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if not name.startswith("ETLKIT")}
-        return {**own, **self.environment(), "PYTHONUNBUFFERED": "1"}
+        # Celery's processes leave empty folders behind where temporary files are.
+        return {**own, **self.environment(), "PYTHONUNBUFFERED": "1", "TMPDIR": str(self._temporary)}
 
     # --- readiness ---
 

@@ -375,12 +375,15 @@ class TaskRunner:
                 self._call_back(work.task, Context(ti), result, outcome)
         return result
 
-    def call_back_lost(self, work: Work) -> None:
-        """Call the callbacks of a task that has failed because the process of its attempt died."""
+    def note_lost(self, work: Work, *, failed: bool) -> None:
+        """Write into the log of an attempt that its process died; if the task has `failed`, call its callbacks."""
         ti = TaskInstance(self, work)
-        ti.state = FAILED
         with self.logs.open(work.log_key):
-            self._call_back(work.task, Context(ti), Result(work, FAILED), Outcome(FAILED, error=AirflowException(LOST)))
+            log.error("%s", LOST)
+            if failed:
+                ti.state = FAILED
+                error = AirflowException(LOST)
+                self._call_back(work.task, Context(ti), Result(work, FAILED), Outcome(FAILED, error=error))
 
     def run_context(self, dag: DAG, run: RunRow, reason: str) -> Mapping[str, Any]:
         """What the callbacks of a DAG are told: the context of the task that decided how the run ended, and why.

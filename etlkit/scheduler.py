@@ -179,7 +179,7 @@ class Scheduler:
                 work = run.work(position)
                 work.try_number, work.start = task.try_number, task.start_date
                 self._attempt_event(work, RUNNING, FAILED, now, LOST)
-                self.runner.call_back_lost(work)
+                self.runner.note_lost(work, failed=True)
 
     # --- time ---
 
@@ -758,9 +758,9 @@ class Scheduler:
         except Conflict:
             return Result(work, None)  # others see to it
         start = task.start_date if task.state == RUNNING else None
-        if state == FAILED:
+        if start is not None:
             work.start = start
-            self.runner.call_back_lost(work)
+            self.runner.note_lost(work, failed=state == FAILED)
         return Result(work, state, start, now, error=LOST)
 
     def _ended(self, run: ActiveRun, position: int, result: Result) -> None:

@@ -157,6 +157,20 @@ def test_only_one_schedules(machine):
     stop(process)
 
 
+def test_a_backfill_is_left_to_the_scheduler_that_is_running(machine):
+    machine.etlkit.dag_file("small.py", DAG.format(dag_id="small", word="one"))
+    process = machine.start()
+    machine.wait_for("small scheduled__")
+    dates = ("small", "-s", "2013-01-01", "-e", "2013-01-03")
+    done = machine.etlkit("dags", "backfill", *dates)
+    assert (done.exit_code, machine.attempts().count("one backfill")) == (0, 3)
+    assert "backfill 1 is queued for the scheduler that is running" in done.stderr
+    assert "backfill 1 of small: 3 of 3 runs finished (3 success)" in done.stderr
+    assert machine.etlkit("dags", "backfill", *dates).exit_code == 0
+    assert len(machine.etlkit.json("backfill", "list")) == 1, "everything is there"
+    stop(process)
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals here")
 def test_on_a_terminal_states_have_colours(machine):
     machine.etlkit.dag_file("small.py", DAG.format(dag_id="small", word="one"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from etlkit.cli.tables import show
 if TYPE_CHECKING:
     from etlkit.backfill import BackfillPlan
     from etlkit.dag import DAG
-    from etlkit.store import RunRow
+    from etlkit.store import RunRow, Store
 
 backfill_argument = click.argument("backfill_id", metavar="BACKFILL", type=int)
 
@@ -65,6 +65,8 @@ def create(
     It first prints which runs it means. It may be interrupted at any moment, even killed: repeated, it goes on where it
     stopped, and once everything is there it does nothing. The exit code is 0 only if no run failed.
 
+    While an etlkit scheduler is running, the runs are queued for that, and this command waits for them.
+
     \b
     Example: etlkit dags backfill weather -s 2013-01-01 -e 2013-01-31 --dry-run
     """
@@ -105,6 +107,9 @@ def _carry_out(
     from etlkit.scheduler_lock import scheduling
 
     store = open_store()
+    if _is_looked_after(store, dag.dag_id):
+        _leave_to_scheduler(store, dag, plan, max_active_runs, conf, output)
+        return
     with (
         scheduling(store, f"etlkit dags backfill {dag.dag_id}"),
         Stopping() as stopping,
@@ -118,10 +123,59 @@ def _carry_out(
             now = backfilling.clock.now()
             backfill_id = create_backfill(store, dag, planned, max_active_runs=max_active_runs, conf=conf, now=now)
             backfilling.finish(backfill_id)
+    _show_runs(store, dag, planned, output)
+    raise SystemExit(backfilling.any_failed)
+
+
+def _is_looked_after(store: Store, dag_id: str) -> bool:
+    """Whether an `etlkit scheduler` is running that knows the DAG: then the backfill's runs are its own."""
+    from etlkit.scheduler_lock import scheduled_by
+
+    return "(etlkit scheduler)" in (scheduled_by(store) or "") and dag_id in store.paused()
+
+
+def _leave_to_scheduler(
+    store: Store,
+    dag: DAG,
+    plan: Callable[..., BackfillPlan],
+    max_active_runs: int,
+    conf: Mapping[str, Any] | None,
+    output: str,
+) -> None:
+    """Queue the runs for the scheduler that is running, and wait until it has done them, or somebody asks to stop."""
+    from etlkit.backfill import backfill_progress, create_backfill
+    from etlkit.cli.stopping import Stopping
+    from etlkit.clock import SystemClock
+
+    clock = SystemClock()
+    planned = plan(existing=store.runs(dag.dag_id))
+    if planned.items:
+        click.echo(planned, err=output != "table")
+    if planned.items and planned.nothing_to_do:
+        return
+    backfill_id = create_backfill(store, dag, planned, max_active_runs=max_active_runs, conf=conf, now=clock.now())
+    click.echo(
+        f"backfill {backfill_id} is queued for the scheduler that is running; Ctrl-C leaves it to that", err=True
+    )
+    with Stopping("leaving it to the scheduler") as stopping:
+        while (row := store.backfill(backfill_id)) is not None and row.completed_at is None:
+            if stopping.asked.is_set():
+                raise SystemExit(130)
+            clock.sleep_until(clock.now() + LOOK_AGAIN, stopping.asked)
+    progress = backfill_progress(store, backfill_id)
+    click.echo(f"backfill {backfill_id} of {dag.dag_id}: {progress}", err=True)
+    _show_runs(store, dag, planned, output)
+    raise SystemExit(bool(progress.failed))
+
+
+LOOK_AGAIN = timedelta(seconds=0.5)
+"""Between two looks whether a backfill is complete."""
+
+
+def _show_runs(store: Store, dag: DAG, planned: BackfillPlan, output: str) -> None:
     if output != "table":
         runs = [store.run_at(dag.dag_id, item.logical_date) for item in planned.items]
         show([{"run_id": r.run_id, "logical_date": r.logical_date, "state": r.state} for r in runs if r], output)
-    raise SystemExit(backfilling.any_failed)
 
 
 @backfill.command("list")

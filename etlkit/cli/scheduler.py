@@ -84,10 +84,10 @@ def _run(store: Store, source: Path | None, stopping: Stopping, rounds: int | No
     shares = not (store.is_sqlite or executor.in_process)
     with closing(store), scheduling(store, "etlkit scheduler", shared=shares):
         folder = load_dags(source)
-        others = ", together with others that are started there" if shares else ""
-        click.echo(f"scheduling {folder.path} on {store.name}{others}; stop with Ctrl-C", err=True)
         claims = SharedClaims(store) if shares else Claims()
         running = make_scheduler(Scheduler, store, [Story()], executor=executor, claims=claims)
+        others = ", together with others that are started there" if shares else ""
+        click.echo(f"scheduling {folder.path} on {store.name}{others}; stop with Ctrl-C", err=True)
         record_import_errors(store, folder.errors, running.clock.now())  # those of another folder go
         try:
             with Pulse(claims, running.clock) if isinstance(claims, SharedClaims) else nullcontext():

@@ -17,8 +17,8 @@ class Stopping:
     An attempt that is cut off counts as failed, so a person who wants to go on later lets it end.
     """
 
-    def __init__(self) -> None:
-        self.asked = threading.Event()
+    def __init__(self, said: str = "stopping when the task that is running has ended; again to stop at once") -> None:
+        self.asked, self._said = threading.Event(), said
 
     def __enter__(self) -> Stopping:
         self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
@@ -30,7 +30,7 @@ class Stopping:
     def _ask(self, _number: int, _frame: Any) -> None:
         self.asked.set()
         self._restore()
-        click.echo("stopping when the task that is running has ended; again to stop at once", err=True)
+        click.echo(self._said, err=True)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

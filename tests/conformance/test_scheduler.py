@@ -10,9 +10,10 @@ import pytest
 
 from etlkit.backfill import create_backfill, plan_backfill
 from etlkit.errors import AirflowSkipException
+from etlkit.logs import LogKey
 from etlkit.rules import TriggerRule
 from etlkit.runtime import Result, result_of
-from etlkit.store import Store
+from etlkit.store import LOST, Store
 from tests.engine import DAY, HOUR, MINUTE, START, Do, HandExecutor, Poke, World, at, make_dag
 
 NONE_FAILED = TriggerRule.NONE_FAILED
@@ -162,6 +163,8 @@ def test_an_attempt_whose_process_died_is_made_again_and_uses_up_no_retry(hands,
     assert hands.states() == {"a": "success", "b": "success"}
     assert (hands.tasks()["a"].try_number, hands.tasks()["a"].max_tries) == ((2, 2) if begun else (1, 1))
     assert [try_[2:4] for try_ in hands.store.history(hands.only_run().id)] == [(1, "failed")] * begun
+    first = LogKey("d", hands.only_run().run_id, "a", -1, 1)
+    assert (LOST in hands.executor.runner.logs.read(first)) == begun
 
 
 def test_an_attempt_that_is_lost_too_often_has_failed(hands):
