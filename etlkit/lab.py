@@ -193,7 +193,9 @@ class Lab:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        if kind is KeyboardInterrupt:  # whoever interrupts does not want to wait for tasks in other processes
+            self.executor.stop(at_once=True)
         self.close()
 
     @property

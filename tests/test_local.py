@@ -612,6 +612,8 @@ with Lab(start="2013-01-01", executor=LocalExecutor(2)) as lab:
     try:
         lab.trigger()
     except KeyboardInterrupt:
+        if (FOLDER / "leave").exists():
+            raise
         print("interrupted", flush=True)
         (FOLDER / "go").touch()
     lab.run_until()
@@ -646,3 +648,13 @@ def test_ctrl_c_interrupts_the_notebook_and_not_the_tasks(parent):
     out, err = process.communicate(timeout=60)
     assert (out, err) == ("interrupted\n[['success', 1], ['success', 1]]\n", "")
     assert not any(map(is_running, pids))
+
+
+def test_ctrl_c_that_leaves_the_block_waits_for_no_task(parent, tmp_path):
+    process, folder, pids = parent
+    (tmp_path / "leave").touch()
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert err.endswith("KeyboardInterrupt\n") and "loky" not in err
+    wait_for(lambda: not any(map(is_running, pids)))
+    assert not folder.exists()

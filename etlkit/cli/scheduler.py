@@ -93,8 +93,10 @@ def _run(store: Store, source: Path | None, stopping: Stopping, rounds: int | No
             with Pulse(claims, running.clock) if isinstance(claims, SharedClaims) else nullcontext():
                 _schedule(DagProcessor(running, folder, paused_at_first), stopping, rounds)
                 running.wind_up()
-        finally:
-            executor.stop()
+        except BaseException:
+            executor.stop(at_once=True)
+            raise
+        executor.stop()
 
 
 def _schedule(processor: DagProcessor, stopping: Stopping, rounds: int | None) -> None:

@@ -87,5 +87,5 @@ class Executor:
     def forget(self) -> None:
         """Drop what was submitted and has not begun: after an interruption the scheduler submits it anew."""
 
-    def stop(self) -> None:
-        """Finish what runs and let go of everything."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Finish what runs and let go of everything; `at_once` ends what runs in processes of this one's own."""

@@ -174,7 +174,7 @@ class CeleryExecutor(Executor):
     def in_flight(self) -> int:
         return len(self._watched)
 
-    def stop(self) -> None:
+    def stop(self, *, at_once: bool = False) -> None:
         self._sender.stop()
 
 

@@ -238,12 +238,12 @@ class LocalExecutor(Executor):
             1, initializer=_enter, initargs=(self._lifeline, self.folder, url, logs, self.warehouse)
         )
 
-    def stop(self) -> None:
-        """Let the attempts that run end, and then the processes; an interruption meanwhile kills both."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """Let the attempts that run end, and then the processes; an interruption, or `at_once`, kills both."""
         slots = self._slots()
         try:
             for slot in slots:
-                slot.stop()
+                (slot.kill if at_once else slot.stop)()
         except BaseException:
             for slot in slots:
                 slot.kill()
