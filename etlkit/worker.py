@@ -292,7 +292,7 @@ def patiently(store: Store, ask: Callable[[], T]) -> T:
         try:
             return ask()
         except Unreachable as error:
-            log.warning("%s; this tries again in %s s", error, seconds)
+            log.warning("%s; this tries again %s", error, f"in {seconds} s" if seconds else "now")
         SystemClock().sleep(seconds)
         with contextlib.suppress(Unreachable):  # then the next try says so
             store.reconnect()

@@ -479,6 +479,53 @@ def test_an_attempt_outlives_a_database_server_that_is_killed(site, guard):
     assert site.attempts() == ["1"]
 
 
+def test_a_worker_that_cannot_reach_the_database_gives_messages_back(site, guard):
+    server, queue = start_postgres(guard, name="database"), servers.redis().client()
+    site.database = site.values["ETLKIT__DATABASE__SQL_ALCHEMY_CONN"] = server.url("postgres")
+    with site.scheduler() as scheduler:
+        run = site.trigger(scheduler, "gym")
+        scheduler.tick()
+        assert wait_until(lambda: queue.llen("heavy") == 1, 20)
+    message = queue.rpop("heavy")
+    site.worker("worker", "--queues", "heavy")
+    assert wait_until(lambda: "ready" in site.said(), 20)
+    guard.signal("database", signal.SIGKILL)
+    queue.lpush("heavy", message)
+    given_back = f"gym.lift of {run.run_id}, try 1 goes back to the broker: metadata database"
+    assert wait_until(lambda: site.said().count(given_back) == 2, 20)
+    forget_shared_memory(server.host)
+    guard.restart("database")
+    assert wait_until(lambda: "try 1: success" in site.said(), 20)  # there is no scheduler that sends messages again
+    with site.scheduler() as scheduler:
+        scheduler.settle()
+        assert (state(scheduler, run), scheduler.store.history(run.id)) == ("success", [])
+    assert "Traceback" not in site.said()
+
+
+def refused(site, *words, **values):
+    """What a worker says that does not start."""
+    env = {**os.environ, **site.values, **values}
+    done = subprocess.run([ETLKIT, "worker", *words], env=env, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and done.stdout == ""
+    return done.stderr
+
+
+def test_a_worker_does_not_start_without_a_database(site):
+    said = refused(site, ETLKIT__DATABASE__SQL_ALCHEMY_CONN="postgresql://ada:s3cret@127.0.0.1:1/x")
+    assert re.fullmatch(r"etlkit: metadata database \S+ cannot be reached; start the server, .*\n", said)
+    assert "s3cret" not in said
+
+
+def test_a_name_that_a_worker_has_is_refused_until_that_is_gone(site):
+    site.worker("worker", "-H", "ada@here")
+    assert wait_until(lambda: "ready" in site.said(), 20)
+    said = refused(site, "-H", "ada@here")
+    assert said == "etlkit: a worker called ada@here is running already; give this one another name: -H NAME@%h\n"
+    site.guard.signal("worker", signal.SIGKILL)
+    site.worker("another", "-H", "ada@here")
+    assert wait_until(lambda: "ready" in site.said("another"), 20)
+
+
 HANGING = """
     import os, signal, time
     from datetime import timedelta
@@ -574,7 +621,5 @@ def test_what_cannot_work_is_refused_in_one_line(site):
         ("ETLKIT__CELERY__BROKER_URL", "redis://:pa:ss/word@localhost", rf"\[celery\] broker_url .*{port}"),
         ("ETLKIT__DATABASE__SQL_ALCHEMY_CONN", sqlite, "Celery workers need a metadata database that all of them"),
     ):
-        values = {**os.environ, **site.values, name: value}
-        done = subprocess.run([ETLKIT, "worker"], env=values, capture_output=True, text=True, timeout=30)
-        assert done.returncode == 2 and re.fullmatch(rf"etlkit: {words}.*\n", done.stderr)
-        assert "ss/word" not in done.stderr
+        said = refused(site, **{name: value})
+        assert re.fullmatch(rf"etlkit: {words}.*\n", said) and "ss/word" not in said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 ALL_QUEUES = "take only tasks of these queues, by commas  [default: that of [operators] default_queue]"
 SLOTS = "how many tasks at once  [default: [celery] worker_concurrency]"
 NAME = "its name, which no other worker may have; %h is the machine  [default: etlkit-PID@%h]"
+
+
+LISTENING = "celery.pidbox"
+"""Where the broker notes which workers hear Celery's remote control."""
+
+ONE_PING = 1.0
+"""Wall seconds that a worker may take to answer."""
 
 
 @click.command()
@@ -40,8 +47,10 @@ def worker(queues: str | None, concurrency: int | None, celery_hostname: str | N
     names = queues or conf.get("operators", "default_queue")
     app = _application()
     _check_database()
+    node = _node(celery_hostname or f"etlkit-{getpid()}@%h")
+    _check_name(app, node)
     click.echo(f"{slots} slots for tasks of {names}, on {database_name()}; stop with Ctrl-C", err=True)
-    raise SystemExit(_run(app, names, slots, celery_hostname or f"etlkit-{getpid()}@%h"))
+    raise SystemExit(_run(app, names, slots, node))
 
 
 def _application() -> Celery:
@@ -57,25 +66,47 @@ def _application() -> Celery:
 
 
 def _check_database() -> None:
-    """Refuse a database that cannot be shared or used; one that is only away now may be back for the first task."""
+    """Refuse a database that cannot be shared or reached: each message would come here and go back again."""
     from etlkit.cli.database import database_url
-    from etlkit.database import Unreachable, parse_url
+    from etlkit.database import parse_url
     from etlkit.executors.celery import check_shared
     from etlkit.store import Store
 
     check_shared(parse_url(database_url()))
-    try:
-        Store(database_url()).close()  # no connection may be open when the processes of the slots are forked
-    except Unreachable as error:
-        click.echo(f"etlkit: {error}; the worker waits for it", err=True)
+    Store(database_url()).close()  # no connection may be open when the processes of the slots are forked
 
 
-def _run(app: Celery, queues: str, slots: int, name: str) -> int:
+def _node(name: str) -> str:
+    """A worker's full name, as others of Celery see it."""
+    from celery.utils.nodenames import default_nodename, host_format
+
+    return host_format(default_nodename(name))
+
+
+def _check_name(app: Celery, node: str) -> None:
+    """Refuse a name that another worker has.
+
+    Only a worker that the broker has noted is asked, since one that does not answer takes ONE_PING; a broker that is
+    away is for Celery to wait for, and one other than Redis is asked by Celery itself.
+    """
+    from contextlib import suppress
+
+    from etlkit.errors import EtlkitError
+
+    with app.connection_for_read() as connection, suppress(*connection.connection_errors):
+        channel: Any = connection.channel()
+        noted = channel.get_table(LISTENING) if hasattr(channel, "get_table") else []
+        if any(queue.startswith(f"{node}.") for *_, queue in noted) and app.control.ping(
+            [node], timeout=ONE_PING, limit=1, connection=connection
+        ):
+            raise EtlkitError(f"a worker called {node} is running already; give this one another name: -H NAME@%h")
+
+
+def _run(app: Celery, queues: str, slots: int, node: str) -> int:
     """Work until somebody asks to stop; the exit code."""
     from warnings import filterwarnings
 
     from celery.signals import setup_logging, worker_process_init
-    from celery.utils.nodenames import default_nodename, host_format
 
     from etlkit.child_output import collect
 
@@ -89,7 +120,7 @@ def _run(app: Celery, queues: str, slots: int, name: str) -> int:
     setup_logging.connect(log_to_stderr)
     worker_process_init.connect(in_each_slot)
     running = app.Worker(
-        hostname=host_format(default_nodename(name)),
+        hostname=node,
         queues=queues,
         concurrency=slots,
         pool_cls="prefork",
@@ -105,8 +136,8 @@ def _run(app: Celery, queues: str, slots: int, name: str) -> int:
 TOLD = ("celery", "kombu", "etlkit.worker")
 """The loggers, with those below them, that a worker writes to stderr; what tasks log is in the logs of their tries."""
 
-QUIET = ("celery.worker.strategy", "celery.app.trace")
-"""Loggers that say of each message what the worker itself says better."""
+QUIET = {"celery.worker.strategy": "WARNING", "celery.app.trace": "ERROR"}
+"""Loggers that say of each message what the worker itself says better, and from which level on they are heard."""
 
 
 def _log_to_stderr() -> None:
@@ -119,8 +150,8 @@ def _log_to_stderr() -> None:
     handler.addFilter(_is_told)
     handler.addFilter(masker)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def _is_told(record: logging.LogRecord) -> bool:

@@ -14,6 +14,8 @@ a slot of it dies             Celery sends the message again; who gets it sees t
 a worker only seems dead      it has lost its hold: its attempt is interrupted, and what it says later changes nothing
 a task hears nothing          [core] killed_task_cleanup_time seconds after its execution_timeout it has failed, and
                               Celery kills its process
+the database is away          a worker waits for it for half a minute, and then gives the message back to the broker;
+                              one that is started meanwhile refuses to
 the broker is away            what was to be sent waits here; what is queued in the database is never forgotten
 the scheduler dies            attempts go on, and the next scheduler looks after them
 ============================  ======================================================================================

@@ -9,27 +9,36 @@ Other programs of Celery find it as `etlkit.executors.celery_app`, such as Flowe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import Reject
 from kombu.utils.url import maybe_sanitize_url, parse_url
 from redis import CredentialProvider
 
+from etlkit.clock import SystemClock
 from etlkit.config import conf
+from etlkit.database import Unreachable
 from etlkit.errors import ConfigError, DagFileError
 from etlkit.logs import LogStore
 from etlkit.masking import mask_secret
 from etlkit.store import Store
 from etlkit.worker import PICKLED, Reference, Worker, open_warehouse
 
+log = logging.getLogger("etlkit.worker")
+
 ATTEMPT = "etlkit.attempt"
 """The name of the only task that Celery knows of."""
 
 SOCKET_SECONDS = 10
 """How long the broker may take to answer."""
+
+PAUSE_SECONDS = 2
+"""How long a slot that cannot reach the database keeps a message before it gives it back, lest it spins."""
 
 
 def settings() -> dict[str, Any]:
@@ -147,9 +156,17 @@ def make_app() -> Celery:
 
 
 def attempt(*message: Any) -> str | None:
-    """What a worker does with a message: makes the attempt, if it is still wanted; the state that it ended in."""
+    """What a worker does with a message: makes the attempt, if it is still wanted; the state that it ended in.
+
+    Without the database it can do nothing: then the message goes back to the broker, behind the others, for any worker.
+    """
     reference = received(message)
-    result = this_worker().run(reference)
+    try:
+        result = this_worker().run(reference)
+    except Unreachable as error:
+        log.warning("%s goes back to the broker: %s", reference, error)
+        SystemClock().sleep(PAUSE_SECONDS)
+        raise Reject(str(error), requeue=True) from None
     return result and result.state
 
 
