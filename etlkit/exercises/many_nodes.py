@@ -280,18 +280,26 @@ ENOUGH_NODES = Exercise(
 
 # --- which node is ill ------------------------------------------------------------------------------------------------
 
-LOST_ON = f"SELECT hostname, count(*) AS lost FROM task_instance_history WHERE error = '{LOST}' GROUP BY hostname"
+LOST_ON = f"""
+    SELECT hostname, count(*) AS lost
+    FROM (SELECT hostname, error FROM task_instance UNION ALL SELECT hostname, error FROM task_instance_history)
+    WHERE error = '{LOST}'
+    GROUP BY hostname
+"""
 LOST_ON_START = "SELECT hostname, count(*) AS lost FROM task_instance GROUP BY hostname"
 FAILED_ON = "SELECT hostname, count(*) AS lost FROM task_instance_history GROUP BY hostname"
+MADE_AGAIN_ON = f"SELECT hostname, count(*) AS lost FROM task_instance_history WHERE error = '{LOST}' GROUP BY hostname"
 ENDED_ON = "SELECT hostname, sum(lost_attempts) AS lost FROM task_instance WHERE lost_attempts > 0 GROUP BY hostname"
 
 
 class Night(NamedTuple):
-    """Nodes that fail at moments of a `seed`; `errors`: how many tasks meet an error of their own at first."""
+    """Nodes that fail at moments of a `seed`, every `mtbf` seconds or so; `errors`: how many tasks meet an error of
+    their own at first."""
 
     nodes: int
     seed: int
     errors: int
+    mtbf: int = 3600
 
 
 def night(errors: int) -> DAG:
@@ -310,7 +318,7 @@ def night(errors: int) -> DAG:
 
 def after(night_: Night) -> Lab:
     """A lab in which these tasks have run, ten minutes each."""
-    kind = Nodes(night_.nodes, mtbf=3600, mttr=600, notice=30)
+    kind = Nodes(night_.nodes, mtbf=night_.mtbf, mttr=600, notice=30)
     lab = Lab(start="2013-01-01", executor=SimulatedExecutor(kind, service_time=600, seed=night_.seed))
     lab.add(night(night_.errors)).trigger()
     lab.advance(hours=6)
@@ -345,11 +353,12 @@ ILL = Exercise(
     timelines=(
         Timeline("two nodes", nights(Night(2, 3, 0), Night(2, 3, 2))),
         Timeline("more nodes", nights(Night(4, 2, 2), Night(3, 2, 0), Night(4, 3, 0)), hidden=True),
+        Timeline("nodes that fail all the time", nights(Night(2, 8, 2, mtbf=900)), hidden=True),
     ),
     start=LOST_ON_START,
     solution=LOST_ON,
     why="An attempt that was lost is made again, so it is a try in the history. There its error says that its process"
-    " died, and its\nhostname where.",
+    " died, and its\nhostname where. A task that is lost for the fourth time has failed: that is its latest try.",
     beliefs=(
         Belief(
             "every-failed-try",
@@ -361,6 +370,11 @@ ILL = Exercise(
             "the task's row says where its attempts were lost. It has the hostname of the latest try, which is the node"
             " that made it again.",
             ENDED_ON,
+        ),
+        Belief(
+            "always-made-again",
+            "whatever is lost is made again. At its fourth loss a task has failed, and that is its latest try.",
+            MADE_AGAIN_ON,
         ),
     ),
     hints=(
@@ -419,7 +433,7 @@ class Twice(Executor):
     def in_flight(self) -> int:
         return len(self._orders)
 
-    def stop(self) -> None:
+    def stop(self, *, at_once: bool = False) -> None:
         self._worker.heartbeat.stop()
 
 
