@@ -31,14 +31,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from etlkit import tables
 from etlkit.clock import SystemClock
-from etlkit.config import Config, conf
+from etlkit.config import OPTIONS, Config, check_whole, conf, no_option, parsed
 from etlkit.dag_files import load_dag_file
 from etlkit.dag_folder import DagFolder
 from etlkit.database import Unreachable, explained
-from etlkit.errors import EtlkitError, nearest
+from etlkit.errors import ConfigError, EtlkitError, nearest
 from etlkit.guard import Guard, require
 from etlkit.lab import Text, When, instant
-from etlkit.masking import mask_secret, masker
+from etlkit.masking import mask_secret, masker, one_line
 from etlkit.params import NOTSET
 from etlkit.runs import trigger_run
 from etlkit.runtime import DagRun
@@ -105,7 +105,7 @@ class Cluster:
     - `settings`: more settings by section and key, such as `{("core", "parallelism"): "4"}`; they win over `LESSON`.
 
     `startup` says how many seconds each part took to start. EtlkitError, in one line and with nothing left behind, if
-    something does not start.
+    an argument means nothing or something does not start; and from every method once the cluster is closed.
     """
 
     def __init__(
@@ -121,6 +121,9 @@ class Cluster:
         self.startup: dict[str, float] = {}
         self._since: dict[str, tuple[str, datetime]] = {}
         self._kinds: dict[str, str] = {}
+        for argument, value, least in (("workers", workers, 0), ("schedulers", schedulers, 0), ("slots", slots, 1)):
+            check_whole(argument, value, least)
+        _check_settings(settings or {})
         self._slots = slots
         require("celery")
         if dags is not None and not Path(dags).is_dir():
@@ -181,6 +184,7 @@ class Cluster:
 
     def components(self) -> list[Component]:
         """Every process that was started: its state is `running`, `paused`, or how it ended."""
+        self._check_open()
         states = self._guard.states()
         found = []
         for name, kind in self._kinds.items():
@@ -212,15 +216,22 @@ class Cluster:
 
     def pause(self, name: str) -> Cluster:
         """Stop a process and all that it started (SIGSTOP), as if its machine hung: it does not notice."""
-        return self._signal(name, signal.SIGSTOP)
+        return self._signal(self._alive(name), signal.SIGSTOP)
 
     def resume(self, name: str) -> Cluster:
         """Let a paused process go on (SIGCONT) where it was."""
-        return self._signal(name, signal.SIGCONT)
+        return self._signal(self._alive(name), signal.SIGCONT)
 
     def stop(self, name: str) -> Cluster:
-        """Ask a scheduler or worker to end (SIGTERM): it finishes the tasks that it has begun; waits for that."""
-        self._guard.signal(self._known(name), signal.SIGTERM, alone=True)
+        """Ask a scheduler or worker to end (SIGTERM): it finishes the tasks that it has begun; waits for that.
+
+        EtlkitError for a server, which would wait until all others are gone, and for what is paused.
+        """
+        if self._known(name) in SERVERS:
+            raise EtlkitError(f"stop is for schedulers and workers; kill({name!r}) ends it, and restart brings it back")
+        if self._guard.states()[name].stopped:
+            raise EtlkitError(f"{name} is paused and cannot end by itself; resume({name!r}) first, or kill it")
+        self._guard.signal(name, signal.SIGTERM, alone=True)
         if not wait_until(lambda: not self._guard.states()[name].running, PATIENCE):
             raise EtlkitError(f"{name} has not ended after {PATIENCE:.0f} seconds; kill({name!r}) ends it at once")
         return self
@@ -233,9 +244,15 @@ class Cluster:
         return self
 
     def add_worker(self, slots: int | None = None, queues: Sequence[str] = ()) -> str:
-        """Start one more worker, with `slots` tasks at a time, for these queues only; returns its name when ready."""
-        queues = [queues] if isinstance(queues, str) else queues
-        return self._ready(self._start_worker(slots or self._slots, queues))
+        """Start one more worker, with `slots` tasks at a time, for these queues only; returns its name when ready.
+
+        `queues` may be the name of one. EtlkitError, and no worker more, if it does not become ready.
+        """
+        slots = self._slots if slots is None else check_whole("slots", slots, 1)
+        queues = _queue_names(queues)
+        with self._broker_asked():
+            self.redis.ping()
+        return self._ready(self._start_worker(slots, queues))
 
     def add_scheduler(self) -> str:
         """Start one more scheduler; returns its name when it is ready."""
@@ -243,7 +260,7 @@ class Cluster:
 
     def logs(self, name: str, last: int | None = None) -> Text:
         """What a process has printed, or the `last` lines of it."""
-        file = self.folder / name / "log" if name in SERVERS else self._log_folder / self._known(name)
+        file = self.folder / name / "log" if self._known(name) in SERVERS else self._log_folder / name
         lines = masker.mask(file.read_text(encoding="utf-8", errors="replace")).splitlines()
         return Text("\n".join(lines[-last:] if last else lines))
 
@@ -252,21 +269,33 @@ class Cluster:
         return self
 
     def _known(self, name: str) -> str:
-        if name not in self._kinds:
-            raise EtlkitError(f"no process is called {name!r}{nearest(name, list(self._kinds))}")
+        self._check_open()
+        if not isinstance(name, str) or name not in self._kinds:
+            raise EtlkitError(f"no process is called {name!r}{nearest(str(name), list(self._kinds))}")
         return name
+
+    def _alive(self, name: str) -> str:
+        state = self._guard.states()[self._known(name)]
+        if not state.running:
+            raise EtlkitError(f"{name} is not running: {_ending(state.exit_code)}; restart({name!r}) starts it again")
+        return name
+
+    def _check_open(self) -> None:
+        if not self._guard.is_open:
+            raise EtlkitError("the cluster is closed; make another: Cluster()")
 
     def _start_scheduler(self) -> str:
         return self._start("scheduler", "scheduler")
 
     def _start_worker(self, slots: int, queues: Sequence[str]) -> str:
-        more = ["--queues", ",".join(queues)] if queues else []
+        more = [f"--queues={','.join(queues)}"] if queues else []
         return self._start("worker", "worker", "--concurrency", str(slots), *more, "--celery-hostname", "{name}")
 
     def _start(self, kind: str, *command: str) -> str:
         """Start `etlkit COMMAND` under the next free name."""
+        self._check_open()
         name = f"{kind}-{1 + sum(known == kind for known in self._kinds.values())}"
-        argv = [sys.executable, "-P", "-m", "etlkit", *(part.format(name=name) for part in command)]
+        argv = [sys.executable, "-P", "-m", "etlkit", *(part.replace("{name}", name) for part in command)]
         self._guard.start(name, argv, env=self._process_environment(), cwd=Path.cwd(), log=self._log_folder / name)
         self._kinds[name] = kind
         return name
@@ -279,7 +308,14 @@ class Cluster:
     # --- readiness ---
 
     def _ready(self, name: str) -> str:
-        self._wait_until_ready([name])
+        """Its name, when it is ready; if it does not become ready, it is gone again."""
+        try:
+            with self._broker_asked():
+                self._wait_until_ready([name])
+        except BaseException:
+            self._guard.signal(name, signal.SIGKILL)
+            del self._kinds[name]
+            raise
         return name
 
     def _wait_until_ready(self, names: Sequence[str]) -> None:
@@ -289,13 +325,16 @@ class Cluster:
             states = self._guard.states()
             for name in waiting:
                 if not states[name].running:
-                    raise EtlkitError(f"{name} ended while it was starting: {self.logs(name, last=5)}")
+                    raise EtlkitError(f"{name} ended while it was starting: {self._last_words(name, 5)}")
             waiting[:] = [name for name in waiting if not ANSWERS[self._kinds[name]](self, name, states[name].pid)]
             return not waiting
 
         if not wait_until(all_ready, PATIENCE):
-            said = "; ".join(f"{name}: {self.logs(name, last=3)}" for name in waiting)
+            said = "; ".join(f"{name}: {self._last_words(name, 3)}" for name in waiting)
             raise EtlkitError(f"not ready after {PATIENCE:.0f} seconds: {said}")
+
+    def _last_words(self, name: str, lines: int) -> str:
+        return " ".join(self.logs(name, last=lines).split())
 
     def _database_answers(self, name: str, pid: int) -> bool:
         try:
@@ -331,10 +370,11 @@ class Cluster:
         """Put a DAG file into the DAG folder: a copy of the file `source`, or one with this text; returns its path.
 
         It is called `name`, or as the file is, or as the first DAG in it. A file that is there is replaced.
-        DagFileError if it does not load; then the folder stays as it is.
+        EtlkitError if it cannot be read, DagFileError if it does not load; then the folder stays as it is.
         """
+        self._check_open()
         text = source if isinstance(source, str) and "\n" in source else None
-        content = Path(source).read_text(encoding="utf-8") if text is None else dedent(text)
+        content = _content_of(source) if text is None else dedent(text)
         draft = self.home / "draft.py"
         draft.write_text(content, encoding="utf-8")
         with self._settings_in_force():
@@ -396,16 +436,27 @@ class Cluster:
     def wait(self, what: DagRun | str | None = None, timeout: float = 60.0) -> dict[str, int]:
         """Block until a run, all runs of a DAG, or all there are have ended; returns how many ended in which state.
 
-        It is woken by what the schedulers and workers announce in the database. EtlkitError after `timeout` seconds.
+        It is woken by what the schedulers and workers announce in the database. EtlkitError after `timeout` seconds;
+        DagNotFound if there is no such DAG.
         """
+        self._check_open()
         end = self._clock.now() + timedelta(seconds=timeout)
+        self._check_meant(what)
         with self._news() as news:
-            while open_runs := self._open_runs(what):
+            while dag_ids := self._open_runs(what):
                 left = (end - self._clock.now()).total_seconds()
                 if left <= 0:
-                    raise EtlkitError(f"after {timeout:g} seconds {open_runs} runs have not ended; look at table()")
+                    runs = "1 run has" if len(dag_ids) == 1 else f"{len(dag_ids)} runs have"
+                    advice = f"ask why({dag_ids[0]!r}) and look at table()"
+                    raise EtlkitError(f"after {timeout:g} seconds {runs} not ended; {advice}")
                 news(min(left, LOOK_AGAIN))
         return dict(Counter(run.state for run in self._runs_meant(what)))
+
+    def _check_meant(self, what: object) -> None:
+        if not isinstance(what, DagRun | str | None):
+            raise EtlkitError(f"wait takes a run, the id of a DAG or nothing, not {what!r}")
+        if isinstance(what, str) and not self.store.runs(what):
+            self.dag(what)  # DagNotFound
 
     def _runs_meant(self, what: DagRun | str | None) -> list[RunRow]:
         if not isinstance(what, DagRun):
@@ -414,10 +465,11 @@ class Cluster:
         run = self.store.run(meant.dag_id, meant.run_id)
         return [run] if run is not None else []
 
-    def _open_runs(self, what: DagRun | str | None) -> int:
-        """How many runs have not ended; a backfill that still makes runs counts as one."""
+    def _open_runs(self, what: DagRun | str | None) -> list[str]:
+        """The DAG of each run that has not ended; a backfill that still makes runs counts as one."""
         backfills = [] if isinstance(what, DagRun) else self.store.open_backfills(what)
-        return sum(run.state in (QUEUED, RUNNING) for run in self._runs_meant(what)) or len(backfills)
+        runs = [run.dag_id for run in self._runs_meant(what) if run.state in (QUEUED, RUNNING)]
+        return runs or [backfill.dag_id for backfill in backfills]
 
     @contextlib.contextmanager
     def _news(self) -> Iterator[Callable[[float], None]]:
@@ -441,21 +493,29 @@ class Cluster:
     @cached_property
     def store(self) -> Store:
         """The metadata database, over a connection of this process's own."""
+        self._check_open()
         return Store(self._url)
 
     @cached_property
     def redis(self) -> RedisClient:
         """A client of the broker."""
+        self._check_open()
         return self.broker.client(decode_responses=True)
 
     @cached_property
     def _celery(self) -> Celery:
         from celery import Celery
 
+        self._check_open()
         return Celery("etlkit", broker=self.broker.url, set_as_current=False)
 
     def inspect(self, timeout: float = 1.0) -> Inspect:
-        """Celery's questions to all workers, each of which takes `timeout` seconds: `cluster.inspect().active()`."""
+        """Celery's questions to all workers, each of which takes `timeout` seconds: `cluster.inspect().active()`.
+
+        EtlkitError if the broker does not answer.
+        """
+        with self._broker_asked():
+            self.redis.ping()
         return self._celery.control.inspect(timeout=timeout)
 
     @property
@@ -515,19 +575,33 @@ class Cluster:
 
     def queue_depth(self, queue: str = "default") -> int:
         """How many messages wait in the broker for a worker of that queue."""
-        by_priority = self.redis.scan_iter(f"{queue}{SEPARATOR}*", _type="list")
-        return sum(self.redis.llen(key) for key in (queue, *by_priority))
+        with self._broker_asked():
+            by_priority = self.redis.scan_iter(f"{queue}{SEPARATOR}*", _type="list")
+            return sum(self.redis.llen(key) for key in (queue, *by_priority))
 
     def unacknowledged(self) -> int:
         """How many messages workers have and have not acknowledged: of the tasks that run now."""
-        return self.redis.hlen("unacked")
+        with self._broker_asked():
+            return self.redis.hlen("unacked")
+
+    @contextlib.contextmanager
+    def _broker_asked(self) -> Iterator[None]:
+        """A broker that is away is said in one line."""
+        import redis
+
+        try:
+            yield
+        except redis.RedisError as error:
+            raise EtlkitError(f"the broker does not answer; look at table() ({one_line(error)})") from None
 
     def environment(self) -> dict[str, str]:
         """What to export in a shell, so that `etlkit ...` there works on this cluster; it holds no secret."""
+        self._check_open()
         return {"ETLKIT_HOME": str(self.home)}
 
     @contextlib.contextmanager
     def _settings_in_force(self) -> Iterator[None]:
+        self._check_open()
         before = conf.current
         conf.use(self._config)
         try:
@@ -603,3 +677,42 @@ def _ending(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return "killed" if exit_code == -signal.SIGKILL else f"ended by {signal.Signals(-exit_code).name}"
     return "ended" if exit_code == 0 else f"ended with exit code {exit_code}"
+
+
+# --- what is asked for ---
+
+OWN = {("core", "dags_folder"), ("core", "fernet_key"), ("database", "sql_alchemy_conn"), ("celery", "broker_url")}
+"""Settings that a cluster makes itself."""
+
+
+def _check_settings(settings: Mapping[tuple[str, str], str]) -> None:
+    """ConfigError unless these are texts, by section and key, that mean something."""
+    example = '{("core", "parallelism"): "4"}'
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"settings must be texts by section and key, such as {example}, not {settings!r}")
+    for option, text in settings.items():
+        if not (isinstance(option, tuple) and len(option) == 2 and all(isinstance(part, str) for part in option)):
+            raise ConfigError(f"settings: {option!r} is no section and key; write them such as {example}")
+        if option not in OPTIONS:
+            raise ConfigError(f"settings: {no_option(*option)}")
+        if option in OWN:
+            raise ConfigError(f"settings: [{option[0]}] {option[1]} is what the cluster itself sets; leave it out")
+        if not isinstance(text, str):
+            raise ConfigError(f"settings: [{option[0]}] {option[1]} must be a text, such as in {example}, not {text!r}")
+        parsed(*option, text, "settings")
+
+
+def _queue_names(queues: Sequence[str]) -> list[str]:
+    """The names of queues, of which one may be given as it is."""
+    names = [queues] if isinstance(queues, str) else list(queues)
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or "," in name:
+            raise EtlkitError(f'{name!r} is no name of a queue; give several as a list: queues=["big", "small"]')
+    return names
+
+
+def _content_of(file: str | Path) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise EtlkitError(f"the DAG file {file} cannot be read: {one_line(error)}") from None

@@ -44,6 +44,18 @@ def positive_seconds(text: str) -> float:
     return float(text)
 
 
+def check_whole(name: str, value: Any, least: int | None = None) -> int:
+    """`value`, an argument called `name`, if it is a whole number, and not below `least`; ConfigError if it is not.
+
+    >>> check_whole("slots", 2.5, least=1)
+    Traceback (most recent call last):
+    etlkit.errors.ConfigError: slots must be a whole number from 1 on, not 2.5
+    """
+    if type(value) is not int or (least is not None and value < least):
+        raise ConfigError(f"{name} must be a whole number{'' if least is None else f' from {least} on'}, not {value!r}")
+    return value
+
+
 EXECUTORS = ("SequentialExecutor", "LocalExecutor", "CeleryExecutor")
 
 
@@ -150,16 +162,7 @@ class Config:
 
     def get(self, section: str, key: str) -> Any:
         """The value of one option, parsed; ConfigError if there is no such option or its text means nothing."""
-        text, source = self.raw(section, key)
-        option = OPTIONS[section, key]
-        try:
-            return option.parse(text)
-        except ConfigError as error:
-            raise ConfigError(f"{source}: [{section}] {key}: {error}") from None
-        except (ValueError, KeyError):
-            raise ConfigError(
-                f"{source}: [{section}] {key} = {text!r} is not a valid {option.parse.__name__.replace('_', ' ')}"
-            ) from None
+        return parsed(section, key, *self.raw(section, key))
 
     def raw(self, section: str, key: str) -> tuple[str, str]:
         """The text of one option and where it comes from."""
@@ -191,6 +194,19 @@ class Config:
             if (section, key) not in OPTIONS:
                 raise ConfigError(f"{self.file}: {no_option(section, key)}")
         return found
+
+
+def parsed(section: str, key: str, text: str, source: str) -> Any:
+    """What the text of an option means; ConfigError, naming where it comes from, if nothing."""
+    option = OPTIONS[section, key]
+    try:
+        return option.parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: [{section}] {key}: {error}") from None
+    except (ValueError, KeyError):
+        raise ConfigError(
+            f"{source}: [{section}] {key} = {text!r} is not a valid {option.parse.__name__.replace('_', ' ')}"
+        ) from None
 
 
 def no_option(section: str, key: str) -> str:

@@ -28,10 +28,12 @@ from urllib.parse import urlsplit
 from etlkit.clock import wall_seconds
 from etlkit.config import OPTIONS, Config, conf
 from etlkit.errors import ConfigError, EtlkitError, VaultError
+from etlkit.masking import one_line
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+    from etlkit.dag_folder import DagFolder
     from etlkit.store import Store
 
 OK, WARNING, ERROR = "ok", "warning", "error"
@@ -319,19 +321,23 @@ def check_key() -> Iterator[Finding]:
 
 def check_dag_files() -> Iterator[Finding]:
     """Does every DAG file load?"""
-    from etlkit.dag_folder import DagFolder
-
     path = conf.get("core", "dags_folder")
     if not path.exists():
         yield Finding("DAG files", WARNING, f"there is no DAG folder {path}", f"mkdir -p {path}")
         return
     begin = wall_seconds()
-    with contextlib.redirect_stdout(io.StringIO()):
-        folder = DagFolder(path)
+    folder = _read(path)
     for error in folder.errors:
         yield Finding("DAG files", ERROR, str(error), "correct the file; the others run meanwhile")
     seconds = wall_seconds() - begin
     yield Finding("DAG files", OK, f"{len(folder.dags)} DAGs in {path}, loaded in {seconds:.1f} seconds")
+
+
+def _read(path: Path) -> DagFolder:
+    from etlkit.dag_folder import DagFolder
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return DagFolder(path)
 
 
 PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379, "amqp": 5672}
@@ -343,7 +349,7 @@ def check_services() -> Iterator[Finding]:
 
     A broker counts only where Celery runs the tasks.
     """
-    queues = conf.current.raw("core", "executor")[0] == "CeleryExecutor"
+    queues = _is_for_workers()
     for section, key in OPTIONS:
         if section == "database" or (section == "celery" and not queues):
             continue
@@ -365,6 +371,51 @@ def _answer(name: str, host: str, port: int) -> Finding:
         said = f"nobody answers at {host}:{port}, which {name} names"
         return Finding("services", WARNING, said, "start the service, or correct the setting")
     return Finding("services", OK, f"{name}: {host}:{port} answers")
+
+
+def _is_for_workers() -> bool:
+    return bool(conf.get("core", "executor") == "CeleryExecutor")
+
+
+def check_workers() -> Iterator[Finding]:
+    """Where Celery's workers run the tasks: do they share a database, and does somebody take the tasks of each queue?
+
+    Each worker is given one second to answer.
+    """
+    if not _is_for_workers():
+        return
+    from etlkit.database import parse_url
+    from etlkit.executors.celery import CeleryExecutor, check_shared
+
+    check_shared(parse_url(conf.get("database", "sql_alchemy_conn")))
+    CeleryExecutor()  # ConfigError if Celery is not installed, or its broker is none
+    from kombu.exceptions import OperationalError
+
+    try:
+        taken = _queues_of_workers()
+    except (OperationalError, LookupError) as error:  # nobody is there, or nobody knows this kind of broker
+        advice = "start the service, or correct [celery] broker_url"
+        yield Finding("workers", ERROR, f"the broker cannot be asked: {one_line(error)}", advice)
+        return
+    needed = {task.queue for dag in _read(conf.get("core", "dags_folder")).dags.values() for task in dag.tasks}
+    left = sorted({conf.get("operators", "default_queue"), *needed}.difference(*taken.values()))
+    if left:
+        who = "none of the workers" if taken else "no worker answers: nobody"
+        said = f"{who} takes tasks of {', '.join(left)}"
+        yield Finding("workers", WARNING, said, f"etlkit worker --queues {','.join(left)}")
+    else:
+        yield Finding("workers", OK, f"{', '.join(sorted(taken))} take the tasks of all queues")
+
+
+def _queues_of_workers() -> dict[str, set[str]]:
+    """The queues of each worker that answers; kombu's OperationalError if the broker does not."""
+    from etlkit.executors.celery_app import make_app
+
+    with make_app() as app:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0)
+        answers = app.control.inspect(timeout=1).active_queues() or {}
+    return {worker: {queue["name"] for queue in queues} for worker, queues in answers.items()}
 
 
 def check_programs() -> Iterator[Finding]:
@@ -397,6 +448,7 @@ CHECKS: Mapping[str, Callable[[], Iterator[Finding]]] = {
     "key": check_key,
     "DAG files": check_dag_files,
     "services": check_services,
+    "workers": check_workers,
     "programs": check_programs,
 }
 """All checks, in the order in which they are made."""

@@ -21,10 +21,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from inspect import signature
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from etlkit.config import check_whole
 from etlkit.dag import DAG
-from etlkit.errors import ConfigError
+from etlkit.errors import ConfigError, nearest
 from etlkit.executors.simulated import Nodes, SimulatedExecutor, Usage
 from etlkit.lab import Lab, When, instant
 from etlkit.runs import trigger_run
@@ -178,7 +180,7 @@ Workload = int | Callable[[Lab], object]
 
 def what_if(
     dags: DAG | Sequence[DAG],
-    clusters: Iterable[Nodes],
+    clusters: Nodes | int | Iterable[Nodes | int],
     work: Workload = 1,
     *,
     start: When = "2013-01-01",
@@ -189,6 +191,7 @@ def what_if(
 ) -> WhatIf:
     """Let each of `clusters` do the same work, from `start` on the clock until no run is open, or until `end`.
 
+    - `clusters`: Nodes, or how many of them, for each cluster to try.
     - `work`: a number of runs, or a function that asks a Lab for what is to be done:
       `lambda lab: lab.pause().backfill(None, "2013-01-01", "2013-12-31", max_active_runs=50)`.
     - A DAG that is not paused runs by its schedule too. If that never ends, ConfigError unless there is an `end`.
@@ -198,11 +201,13 @@ def what_if(
       poll_interval. A DAG that branches, or maps tasks over results, needs `run_callables=True`: else no task decides
       or returns anything.
     """
-    dags = [dags] if isinstance(dags, DAG) else list(dags)
+    dags = [dags] if isinstance(dags, DAG | str) else list(dags)
+    tried = [clusters] if isinstance(clusters, Nodes | int) else list(clusters)
+    _check(dags, tried, work, parallelism, how)
     until = None if end is None else instant(end, "end")
     simulations = []
-    for nodes in clusters:
-        executor = SimulatedExecutor(nodes, run_callables=run_callables, **how)
+    for executor in [SimulatedExecutor(each, run_callables=run_callables, **how) for each in tried]:
+        nodes = executor.nodes
         with Lab(start, executor=executor, parallelism=parallelism or nodes.all_slots) as lab:
             lab.set_pool("default_pool", nodes.all_slots).add(*dags)
             _ask_for(work, lab)
@@ -210,10 +215,33 @@ def what_if(
                 _check_that_it_ends(lab)
             moments = list(_moments(lab, executor, until))
             simulations.append(Simulation(nodes, executor.usage, _states(lab), moments))
-    if not simulations:
-        raise ConfigError("there is no cluster to try: what_if(dag, [Nodes(1, slots=4), Nodes(4)])")
     runs = f", {work:,} run{'s' * (work != 1)}" if isinstance(work, int) and work else ""
     return WhatIf(simulations, ", ".join(dag.dag_id for dag in dags) + runs)
+
+
+ACCEPTED = tuple(signature(SimulatedExecutor).parameters)[1:]
+"""What SimulatedExecutor is told besides its nodes."""
+
+
+def _check(
+    dags: Sequence[DAG],
+    clusters: Sequence[Nodes | int],
+    work: Workload,
+    parallelism: int | None,
+    how: Mapping[str, Any],
+) -> None:
+    """ConfigError for what cannot be simulated, before anything is."""
+    if not dags or not all(isinstance(dag, DAG) for dag in dags):
+        raise ConfigError(f"what_if needs a DAG or a list of DAGs, not {dags!r}")
+    if not clusters:
+        raise ConfigError("there is no cluster to try: what_if(dag, [Nodes(1, slots=4), Nodes(4)])")
+    if not callable(work):
+        check_whole("work", work, least=0)
+    if parallelism is not None:
+        check_whole("parallelism", parallelism, least=1)
+    for name in how:
+        if name not in ACCEPTED:
+            raise ConfigError(f"what_if has no argument {name!r}{nearest(name, ACCEPTED)}")
 
 
 def _ask_for(work: Workload, lab: Lab) -> None:

@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from etlkit import Cluster, Connection
-from etlkit.errors import ConfigError, DagFileError, DagNotFound, EtlkitError, MetadataError
+from etlkit.doctor import examine
+from etlkit.errors import DagFileError, DagNotFound, EtlkitError, MetadataError
 from etlkit.servers import wait_until
 from tests.servers import postgres, redis
 
@@ -113,7 +114,7 @@ def test_it_shows_itself_without_secrets(cluster):
 
 def test_what_is_in_it_is_closed_to_others(cluster):
     inside = [path for path in cluster.folder.iterdir() if path.is_dir()]
-    assert {path.name for path in inside} == {"home", "logs", "postgres", "redis"}
+    assert {path.name for path in inside} == {"home", "logs", "tmp", "postgres", "redis"}
     assert not any(path.stat().st_mode & 0o077 for path in inside)
     assert not any(psutil.Process(pid).net_connections("inet") for name in SERVERS for pid in cluster.pids(name))
 
@@ -144,6 +145,16 @@ def test_dag_files(cluster, tmp_path):
     with pytest.raises(DagFileError, match="dag_of_nobody"):
         cluster.dag("of_nobody")
     (cluster.dags_folder / "broken.py").unlink()
+
+
+def test_the_doctor_knows_who_schedules_and_which_queue_nobody_takes(cluster):
+    with cluster._settings_in_force():
+        findings = list(examine(["database", "workers"]))
+    said = {finding.check: finding for finding in findings}
+    (pid,) = cluster.sql("SELECT pid FROM job WHERE state = 'running'").pid
+    assert f"scheduled by process {pid} on" in said["scheduler"].found
+    assert said["workers"].found == "none of the workers takes tasks of slow"
+    assert said["workers"].advice == "etlkit worker --queues slow"
 
 
 def test_a_killed_worker_costs_one_try(cluster, tmp_path):
@@ -203,8 +214,13 @@ def test_what_does_not_fit_is_one_clear_line(cluster):
     with pytest.raises(EtlkitError, match="restart worker-1: it runs already"):
         cluster.restart("worker-1")
     cluster.pause("scheduler-1")
-    with pytest.raises(EtlkitError, match="after 0 seconds 1 runs have not ended"):
+    with pytest.raises(EtlkitError, match=r"after 0 seconds 1 run has not ended; ask why\('numbers'\)"):
         cluster.wait(cluster.trigger("numbers"), timeout=0)
+    cluster.trigger("numbers")
+    with pytest.raises(EtlkitError, match="after 0 seconds 2 runs have not ended"):
+        cluster.wait("numbers", timeout=0)
+    with pytest.raises(EtlkitError, match="scheduler-1 is paused and cannot end by itself; resume"):
+        cluster.stop("scheduler-1")
     cluster.resume("scheduler-1")
     with pytest.raises(EtlkitError, match="after 0 seconds fewer than 9 tasks are running"):
         cluster.running(least=9, timeout=0)
@@ -213,15 +229,68 @@ def test_what_does_not_fit_is_one_clear_line(cluster):
     cluster.wait()
 
 
-def test_settings_that_do_not_exist_leave_nothing(monkeypatch):
-    postgres(), redis()
-    made = []
-    monkeypatch.setattr("etlkit.cluster.Guard.close", lambda guard: made.append(guard))
-    with pytest.raises(ConfigError, match="no option"):
-        Cluster(settings={("core", "paralellism"): "1"})
-    monkeypatch.undo()
-    made[0].close()
-    assert not made[0].folder.exists()
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda cluster: cluster.kill(1), "no process is called 1"),
+        (lambda cluster: cluster.pause(["worker-1"]), "no process is called .'worker-1'."),
+        (lambda cluster: cluster.stop("redis"), r"stop is for schedulers and workers; kill\('redis'\)"),
+        (lambda cluster: cluster.add_worker(0), "slots must be a whole number from 1 on, not 0"),
+        (lambda cluster: cluster.add_worker(-1), "slots must be a whole number from 1 on, not -1"),
+        (lambda cluster: cluster.add_worker(queues="big,small"), "'big,small' is no name of a queue"),
+        (lambda cluster: cluster.add_worker(queues=["big", ""]), "'' is no name of a queue"),
+        (lambda cluster: cluster.wait("number"), "no DAG is called 'number'; did you mean 'numbers'"),
+        (lambda cluster: cluster.wait(1), "wait takes a run, the id of a DAG or nothing, not 1"),
+        (lambda cluster: cluster.add_dag_file("nowhere.py"), "the DAG file nowhere.py cannot be read: FileNotFound"),
+    ],
+)
+def test_what_cannot_be_asked_changes_nothing(cluster, ask, message):
+    before = cluster.components()
+    with pytest.raises(EtlkitError, match=message) as raised:
+        ask(cluster)
+    assert "\n" not in str(raised.value)
+    assert cluster.components() == before
+
+
+def test_without_a_broker_no_worker_is_half_started(cluster):
+    cluster.kill("redis")
+    names = list(cluster.table().name)
+    for ask in (cluster.queue_depth, cluster.unacknowledged, cluster.inspect, cluster.add_worker):
+        with pytest.raises(EtlkitError, match="the broker does not answer; look at table"):
+            ask()
+    with pytest.raises(EtlkitError, match=r"redis is not running: killed; restart\('redis'\)"):
+        cluster.resume("redis")
+    assert list(cluster.table().name) == names
+    cluster.restart("redis")
+
+
+def test_a_worker_that_does_not_become_ready_is_gone_again(cluster, monkeypatch):
+    names = list(cluster.table().name)
+    monkeypatch.setattr("etlkit.cluster.PATIENCE", 0.0)
+    with pytest.raises(EtlkitError, match="not ready after 0 seconds"):
+        cluster.add_worker()
+    assert list(cluster.table().name) == names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"workers": -1}, "workers must be a whole number from 0 on, not -1"),
+        ({"schedulers": 1.5}, "schedulers must be a whole number from 0 on, not 1.5"),
+        ({"slots": 0}, "slots must be a whole number from 1 on, not 0"),
+        ({"settings": {("core", "paralellism"): "1"}}, r"settings: no option \[core\] paralellism; did you mean"),
+        ({"settings": {("core", "parallelism"): 1}}, r"settings: \[core\] parallelism must be a text"),
+        ({"settings": {("core", "parallelism"): "few"}}, "parallelism = 'few' is not a valid positive number"),
+        ({"settings": {("core", "executor"): "NoExecutor"}}, "there is no executor 'NoExecutor'"),
+        ({"settings": {("celery", "broker_url"): "redis://there"}}, "is what the cluster itself sets"),
+        ({"settings": {"core": "1"}}, "'core' is no section and key"),
+        ({"settings": ["core"]}, "settings must be texts by section and key"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_refused_before_anything_starts(monkeypatch, arguments, message):
+    monkeypatch.setattr("etlkit.cluster.Guard", None)
+    with pytest.raises(EtlkitError, match=message):
+        Cluster(**arguments)
 
 
 def test_what_is_missing_is_said_before_anything_starts(monkeypatch, tmp_path):
@@ -234,10 +303,19 @@ def test_what_is_missing_is_said_before_anything_starts(monkeypatch, tmp_path):
                 Cluster()
 
 
-def test_a_process_that_does_not_start_says_why():
+def test_a_process_that_does_not_start_says_why_and_leaves_nothing(monkeypatch):
     postgres(), redis()
-    with pytest.raises(EtlkitError, match=r"scheduler-1 ended while it was starting: .*there is no executor"):
-        Cluster(workers=0, settings={("core", "executor"): "NoExecutor"})
+    made = []
+
+    def start(self):
+        made.append(self)
+        return self._start("scheduler", "scheduler", "--nonsense")
+
+    monkeypatch.setattr(Cluster, "_start_scheduler", start)
+    with pytest.raises(EtlkitError, match=r"scheduler-1 ended while it was starting: .*--nonsense") as raised:
+        Cluster(workers=0)
+    assert "\n" not in str(raised.value)
+    assert not made[0].folder.exists()
 
 
 OWNER = """
@@ -271,3 +349,13 @@ def test_a_folder_of_ones_own_and_an_end(tmp_path):
     made.close()
     assert "closed" in repr(made) and "closed" in made._repr_html_()
     assert not made.folder.exists()
+    closed = (
+        *(made.components, made.table, made.names, made.add_worker, made.add_scheduler, made.runs, made.wait),
+        *(made.queue_depth, made.unacknowledged, made.inspect, made.environment, made.task_instances, made.xcoms),
+        *(lambda: made.trigger("secrets"), lambda: made.add_dag_file(DAG_FILE), lambda: made.logs("redis")),
+        *(lambda: made.kill("redis"), lambda: made.variables, lambda: made.why("secrets"), made.running),
+        *(lambda: made.backfill("secrets", "2026-01-01", "2026-01-01"), lambda: made.sql("SELECT 1")),
+    )
+    for ask in closed:
+        with pytest.raises(EtlkitError, match="the cluster is closed"):
+            ask()

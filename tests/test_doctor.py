@@ -18,7 +18,7 @@ from etlkit.scheduler_lock import SchedulerLock
 from etlkit.store import Store
 from etlkit.variables import Variables
 from tests.dag_files import one_dag, write
-from tests.servers import PASSWORD, postgres
+from tests.servers import PASSWORD, postgres, redis
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
 
@@ -53,7 +53,7 @@ def test_all_is_well_in_an_empty_home_and_looking_makes_nothing(home):
     findings = list(examine())
     assert {finding.status for finding in findings} == {"ok"}, findings
     assert {finding.check.split()[0] for finding in findings} >= {name.split()[0] for name in CHECKS} - {
-        *("drives", "services", "extras")
+        *("drives", "services", "workers", "extras")
     }
     assert [path.name for path in home.iterdir()] == ["dags"]
 
@@ -309,6 +309,29 @@ def test_services_that_answer_and_that_do_not(home):
     assert found("services")[0][:2] == ("warning", f"nobody answers at 127.0.0.1:{port}, which [api] base_url names")
     use(home, etlkit__api__base_url="http://localhost:80a")
     assert found("services")[0][0] == "error"
+
+
+def test_celery_needs_a_shared_database_a_broker_and_workers(home):
+    assert found("workers") == []
+    celery = {"etlkit__core__executor": "CeleryExecutor"}
+    use(home, **celery)
+    ((status, said, _),) = found("workers")
+    assert (status, "SQLite is a file" in said) == ("error", True)
+    celery["etlkit__database__sql_alchemy_conn"] = "postgresql://localhost/etl"
+    for broker, said in (
+        ("redis://:secret@localhost:1/0", "Connection refused"),
+        ("smoke://there", "No such transport"),
+    ):
+        use(home, **celery, etlkit__celery__broker_url=broker)
+        ((status, said_here, advice),) = found("workers")
+        assert (status, advice) == ("error", "start the service, or correct [celery] broker_url")
+        assert said in said_here and "secret" not in said_here
+    heavy = 'from etlkit.operators import EmptyOperator\nEmptyOperator(task_id="load", dag=dag, queue="heavy")\n'
+    write(home / "dags" / "night.py", f'from etlkit import DAG\ndag = DAG("night")\n{heavy}')
+    use(home, **celery, etlkit__celery__broker_url=redis().url)
+    assert found("workers") == [
+        ("warning", "no worker answers: nobody takes tasks of default, heavy", "etlkit worker --queues default,heavy")
+    ]
 
 
 def test_programs_that_are_missing(home, monkeypatch):

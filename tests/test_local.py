@@ -240,8 +240,9 @@ def test_what_is_in_memory_cannot_be_shared():
 
 
 def test_it_needs_a_slot():
-    with pytest.raises(ConfigError, match=r"LocalExecutor\(0\): it needs at least one slot"):
-        LocalExecutor(0)
+    for slots in (0, 2.5, "a"):
+        with pytest.raises(ConfigError, match=f"slots must be a whole number from 1 on, not {slots!r}"):
+            LocalExecutor(slots)
 
 
 def test_what_is_cleared_while_it_runs_is_made_again_beside_its_earlier_try(tmp_path):

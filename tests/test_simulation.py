@@ -98,9 +98,27 @@ def test_a_schedule_that_never_ends_is_refused_unless_it_is_paused():
     assert one.usage.seconds == 12 * 60
 
 
-def test_no_cluster_is_no_question():
-    with pytest.raises(ConfigError, match="there is no cluster to try"):
-        what_if(make_dag("d", "a"), [])
+@pytest.mark.parametrize(
+    ("clusters", "how", "message"),
+    [
+        ([], {}, "there is no cluster to try"),
+        ([1, "x"], {}, "count must be a whole number from 1 on, not 'x'"),
+        (1, {"dags": []}, r"what_if needs a DAG or a list of DAGs, not \[\]"),
+        (1, {"dags": "night"}, r"what_if needs a DAG or a list of DAGs, not \['night'\]"),
+        (1, {"work": -2}, "work must be a whole number from 0 on, not -2"),
+        (1, {"parallelism": 0}, "parallelism must be a whole number from 1 on, not 0"),
+        (1, {"sevice_time": 3}, "what_if has no argument 'sevice_time'; did you mean 'service_time'"),
+        (1, {"seed": "x"}, "seed must be a whole number, not 'x'"),
+    ],
+)
+def test_what_is_no_question(clusters, how, message):
+    with pytest.raises(ConfigError, match=message):
+        what_if(how.pop("dags", make_dag("d", "a")), clusters, **how)
+
+
+def test_one_cluster_need_not_be_in_a_list_and_a_number_is_so_many_nodes():
+    dag = make_dag("d", "a")
+    assert what_if(dag, Nodes(3)).table.equals(what_if(dag, [3]).table)
 
 
 def test_tasks_really_run_if_they_shall():

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from etlkit.child_output import own_all
 from etlkit.clock import wall_seconds
-from etlkit.config import Config, conf
+from etlkit.config import Config, check_whole, conf
 from etlkit.dag import DAG
 from etlkit.errors import ConfigError, DagError
 from etlkit.executors.base import Executor
@@ -71,7 +71,7 @@ class LocalExecutor(Executor):
     deep in compiled code, is killed [core] killed_task_cleanup_time seconds later: that task has failed. When this
     process ends, however it ends, its workers end too.
 
-    ConfigError if `slots` is less than 1, or loky is not installed.
+    ConfigError if `slots` is not a whole number from 1 on, or loky is not installed.
     """
 
     def __init__(self, slots: int | None = None) -> None:
@@ -79,9 +79,7 @@ class LocalExecutor(Executor):
             from etlkit.executors.travelling import Copies
         except ImportError:
             raise ConfigError("LocalExecutor needs loky; run: pip install 'etlkit[cluster]'") from None
-        self.slots = conf.get("core", "parallelism") if slots is None else slots
-        if self.slots < 1:
-            raise ConfigError(f"LocalExecutor({slots}): it needs at least one slot")
+        self.slots = conf.get("core", "parallelism") if slots is None else check_whole("slots", slots, least=1)
         self._copies = Copies(lambda: self.folder)
         self._idle: list[_Slot] = []
         self._busy: dict[tuple[int, int], _Slot] = {}  # a task that was cleared may still be at its earlier try

@@ -46,6 +46,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from etlkit.clock import SimulatedClock
+from etlkit.config import check_whole
 from etlkit.errors import ConfigError
 from etlkit.executors.base import Executor
 from etlkit.runtime import NOTHING, Context, Executed, Outcome, Result, TaskInstance, TaskRunner, Work, time_out
@@ -131,8 +132,7 @@ class Nodes:
 
     def __post_init__(self) -> None:
         for name in ("count", "slots"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be a whole number above 0, not {getattr(self, name)!r}")
+            check_whole(name, getattr(self, name), least=1)
         for name in ("startup", "notice", "price"):
             checked(name, getattr(self, name))
         for name in ("mttr",) if self.mtbf is None else ("mtbf", "mttr"):
@@ -252,7 +252,7 @@ class SimulatedExecutor(Executor):
         poll_interval: float = 1.0,
     ) -> None:
         self.nodes = nodes if isinstance(nodes, Nodes) else Nodes(nodes)
-        self.run_callables, self.seed = run_callables, seed
+        self.run_callables, self.seed = run_callables, check_whole("seed", seed)
         self.poll_interval = seconds(checked("poll_interval", poll_interval))
         parts: list[tuple[str, Duration]] = [
             ("network_delay", network_delay),
