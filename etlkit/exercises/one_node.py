@@ -193,10 +193,13 @@ def play_turns(make: Callable[..., DAG], timeline: Timeline) -> Iterator[str]:
         def load(airport: str, loads: dict[str, Span] = loads) -> None:
             loads[airport] = worked(5)
 
-        with ran_on(4, make(list(airports), extract, load)) as lab:
+        dag = make(list(airports), extract, load)
+        with ran_on(4, dag) as lab:
+            missing = {task.pool for task in dag.tasks} - set(lab.store.pools())
             end = max((end for _, end in loads.values()), default=lab.now)
             done = f"loaded: {listing(sorted(loads))}" + (f"; the last at {end:%H:%M}" if loads else "")
-            yield f"{done}\nhad the file open at once: {most_at_once(loads.values())}"
+            waits = f"\nwaits for a pool that does not exist: {listing(sorted(missing))}" if missing else ""
+            yield f"{done}\nhad the file open at once: {most_at_once(loads.values())}{waits}"
 
 
 def worked(minutes: int) -> Span:

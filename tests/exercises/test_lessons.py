@@ -131,6 +131,18 @@ def test_the_error_of_a_callback_is_shown_and_no_belief_is_blamed_for_it():
     assert "a callback failed: TypeError" in str(verdict)
 
 
+def test_a_pool_that_does_not_exist_is_named():
+    def turns_in_another_pool(airports, extract, load):
+        dag = one_node.turns(airports, extract, load)
+        for airport in airports:
+            dag.get_task(f"load_{airport}").pool = "duck"
+        return dag
+
+    verdict = ex.check("09-turns", turns_in_another_pool)
+    assert verdict.belief is None
+    assert "waits for a pool that does not exist: duck" in str(verdict)
+
+
 def test_a_note_that_says_whether_it_is_new_counts_a_day_once_too():
     def per_day(con, day, flights, try_number):
         con.execute("BEGIN")
