@@ -286,6 +286,19 @@ def check_database() -> Iterator[Finding]:
             yield Finding("database", OK, f"{found.database}: {found.dags} DAGs, {found.runs} runs, not damaged")
             who = f"scheduled by {found.scheduler}" if found.scheduler else "nobody schedules now"
             yield Finding("scheduler", OK, who, "" if found.scheduler else "to run what is due: etlkit scheduler")
+            for process in _hanging_schedulers(store, found.scheduler or ""):
+                yield Finding("scheduler", WARNING, f"{process} hangs, and others have its DAGs", "kill it")
+
+
+HANGING = "SELECT pid, hostname FROM job GROUP BY pid, hostname HAVING min(state) = 'failed' AND max(state) = 'failed'"
+
+
+def _hanging_schedulers(store: Store, connected: str) -> Iterator[str]:
+    """Who is still connected, though its heartbeat has stopped."""
+    for pid, host in store.run_sql(HANGING).fetchall():
+        process = f"process {pid} on {host}"
+        if f"{process} (" in connected:
+            yield process
 
 
 def check_key() -> Iterator[Finding]:

@@ -184,6 +184,9 @@ def test_a_paused_scheduler_is_replaced_by_another(cluster):
     cluster.pause("scheduler-1")
     assert state_of(cluster, "scheduler-1") == "paused"
     assert cluster.wait(cluster.trigger("numbers")) == {"success": 1}
+    (pid, *_) = cluster.pids("scheduler-1")
+    with cluster._settings_in_force():
+        assert wait_until(lambda: any(f"{pid} on" in said and "hangs" in said for _, _, said, _ in doctored()), 20)
     cluster.resume("scheduler-1").kill(name)
     assert state_of(cluster, "scheduler-1") == "running"
     assert cluster.wait(cluster.trigger("numbers")) == {"success": 1}
@@ -202,6 +205,10 @@ def alive(process):
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def doctored():
+    return list(examine(["database"]))
 
 
 def state_of(cluster, name):
