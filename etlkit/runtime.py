@@ -21,8 +21,10 @@ raises anything else                   up_for_retry while tries are left, else f
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,6 +80,19 @@ log = logging.getLogger("etlkit.task")
 
 SHORTEST_WAIT = timedelta(seconds=1)
 """Until a sensor that wants to go on at once does so: else it would for ever, within one instant."""
+
+
+def _new_tokens() -> None:
+    """Tokens that no other process has, one for each attempt; a process that is forked must not go on with these."""
+    global _tokens
+    prefix = secrets.token_hex(8)
+    _tokens = (f"{prefix}-{number}" for number in itertools.count(1))
+
+
+_tokens: Iterator[str]
+_new_tokens()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_tokens)
 
 
 class KnownItems(dict[str, Sequence[Any]]):
@@ -218,7 +233,7 @@ class TaskRunner:
 
         `path` is as in `Store.start_attempt`.
         """
-        token, start, goes_on = secrets.token_hex(8), self.clock.now(), work.rescheduled_since is not None
+        token, start, goes_on = next(_tokens), self.clock.now(), work.rescheduled_since is not None
         taken = self.store.start_attempt(
             work.task_pk, work.try_number, token, start, self.hostname, self.pid, path, goes_on=goes_on
         )

@@ -245,7 +245,8 @@ class Scheduler:
     def tick(self) -> bool:
         """One pass at the clock's present instant; True if anything changed, so that another pass may change more."""
         now = self.clock.now()
-        self._renew_claims(now)
+        if self.claims.shared:
+            self._renew_claims(now)
         has_work = not self._stale and self._has_work(now)
         looks_itself = has_work and self.store.exclusive  # in its transaction, where what it sees holds
         if not looks_itself and (self.store.changed_elsewhere() or self._stale):
@@ -253,7 +254,8 @@ class Scheduler:
         changes = self._changes
         try:
             works = self._pass(now) if has_work else ()
-            self._hand_over()
+            if self._found:
+                self._hand_over()
             for work in works:
                 self.executor.submit(work)
             self._publish(now)
@@ -299,7 +301,8 @@ class Scheduler:
             with self.store.transaction():
                 if self.store.exclusive and self.store.changed_elsewhere():  # before this had its turn to write
                     raise Conflict("somebody else changed the database")
-                self.claims.check()
+                if self.claims.shared:
+                    self.claims.check()
                 self._create_due_runs(now)
                 if self._assets_changed:
                     self._create_asset_runs(now)

@@ -1,6 +1,9 @@
 """One attempt, through the real scheduler: what a task sees, how it ends, its callbacks, its log and its XComs."""
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -579,3 +582,11 @@ def test_the_traceback_in_a_log_begins_in_the_code_of_the_task():
     lines = log_of(run_once(make_dag(tasks=[PythonOperator(task_id="a", python_callable=crash)])), "a").splitlines()
     assert lines[0].endswith("Traceback (most recent call last):")
     assert lines[1].endswith("in crash")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+def test_a_forked_process_has_tokens_of_its_own():
+    script = "import os; from etlkit import runtime; os.fork(); print(next(runtime._tokens))"
+    command = [sys.executable, "-c", script]
+    tokens = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert len(tokens) == len(set(tokens)) == 2
