@@ -586,7 +586,7 @@ def test_the_traceback_in_a_log_begins_in_the_code_of_the_task():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
 def test_a_forked_process_has_tokens_of_its_own():
-    script = "import os; from etlkit import runtime; os.fork(); print(next(runtime._tokens))"
+    script = "import os; from etlkit import runtime; os.fork() and os.wait(); print(next(runtime._tokens))"
     command = [sys.executable, "-c", script]
     tokens = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert len(tokens) == len(set(tokens)) == 2
