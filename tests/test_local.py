@@ -590,7 +590,12 @@ def test_who_does_not_wait_for_what_runs_kills_it(new_lab, tmp_path):
 
 
 PARENT = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
+
+# Tests may run where Ctrl-C is ignored or held back, as in the background of a shell.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
 from pathlib import Path
 from etlkit import DAG, Lab, LocalExecutor
 from etlkit.operators import PythonOperator
