@@ -269,6 +269,8 @@ class Pulse:
                 self.claims.beat(store, now)
             except MetadataError as error:
                 log.warning("no heartbeat: %s", error)
+                if store is not None:
+                    store.close()
                 store = None
         if store is not None:
             store.close()

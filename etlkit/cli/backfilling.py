@@ -42,12 +42,11 @@ class Backfilling:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        in_order = kind is None or kind is SystemExit
         try:
-            if in_order:
+            if kind is None or kind is SystemExit:
                 self.scheduler.wind_up()
         finally:
-            self.scheduler.executor.stop(at_once=not in_order)
+            self.scheduler.executor.stop(at_once=kind is KeyboardInterrupt)
 
     def go_on(self) -> None:
         """Finish what an earlier process left: a backfill, or the runs that one had begun when it was cancelled."""

@@ -93,10 +93,11 @@ def _run(store: Store, source: Path | None, stopping: Stopping, rounds: int | No
             with Pulse(claims, running.clock) if isinstance(claims, SharedClaims) else nullcontext():
                 _schedule(DagProcessor(running, folder, paused_at_first), stopping, rounds)
                 running.wind_up()
-        except BaseException:
+        except KeyboardInterrupt:  # the second one; what ends because the database is away may still write its end
             executor.stop(at_once=True)
             raise
-        executor.stop()
+        finally:
+            executor.stop()
 
 
 def _schedule(processor: DagProcessor, stopping: Stopping, rounds: int | None) -> None:
