@@ -140,11 +140,8 @@ class LocalExecutor(Executor):
         return len(self._busy) + len(self._waiting) + len(self._results)
 
     def dags_in_flight(self) -> set[str]:
-        works = [slot.work for slot in self._busy.values()] + [
-            *self._waiting,
-            *(result.work for result in self._results),
-        ]
-        return {work.run.dag_id for work in works}
+        busy, ended = [slot.work for slot in self._busy.values()], [result.work for result in self._results]
+        return {work.run.dag_id for work in (*busy, *ended, *self._waiting)}
 
     def submit(self, work: Work) -> None:
         if len(self._busy) == self.slots:  # an earlier scheduler queued more than there is room for now
