@@ -165,9 +165,20 @@ def test_a_backfill_is_left_to_the_scheduler_that_is_running(machine):
     done = machine.etlkit("dags", "backfill", *dates)
     assert (done.exit_code, machine.attempts().count("one backfill")) == (0, 3)
     assert "backfill 1 is queued for the scheduler that is running" in done.stderr
-    assert "backfill 1 of small: 3 of 3 runs finished (3 success)" in done.stderr
+    assert "backfill 1: 3 of 3 runs finished (3 success)" in done.stderr
     assert machine.etlkit("dags", "backfill", *dates).exit_code == 0
     assert len(machine.etlkit.json("backfill", "list")) == 1, "everything is there"
+    machine.hold.touch()
+    left = machine.etlkit.start("dags", "backfill", "small", "-s", "2013-01-04", "-e", "2013-01-05")
+    machine.etlkit.wait_for(lambda: machine.attempts().count("one backfill") == 4)
+    left.send_signal(signal.SIGTERM)
+    assert left.wait(timeout=30) == 130
+    machine.hold.unlink()
+    again = machine.etlkit("dags", "backfill", "small", "-s", "2013-01-04", "-e", "2013-01-05")
+    assert again.exit_code == 0
+    assert len(machine.etlkit.json("backfill", "list")) == 2, "repeated, it waits for what it queued before"
+    left.communicate()
+    machine.etlkit.started.remove(left)
     stop(process)
 
 

@@ -143,29 +143,37 @@ def _leave_to_scheduler(
     output: str,
 ) -> None:
     """Queue the runs for the scheduler that is running, and wait until it has done them, or somebody asks to stop."""
-    from etlkit.backfill import backfill_progress, create_backfill
+    from etlkit.backfill import create_backfill
+    from etlkit.clock import SystemClock
+
+    failed = [_wait_for(store, row.id) for row in store.open_backfills(dag.dag_id)]  # what an earlier one has queued
+    planned = plan(existing=store.runs(dag.dag_id))
+    if planned.items:
+        click.echo(planned, err=output != "table")
+    if not planned.items or not planned.nothing_to_do:
+        now = SystemClock().now()
+        backfill_id = create_backfill(store, dag, planned, max_active_runs=max_active_runs, conf=conf, now=now)
+        failed.append(_wait_for(store, backfill_id))
+    _show_runs(store, dag, planned, output)
+    raise SystemExit(any(failed))
+
+
+def _wait_for(store: Store, backfill_id: int) -> int:
+    """Wait until a scheduler has done a backfill; how many runs failed. SystemExit 130 if somebody asks to stop."""
+    from etlkit.backfill import backfill_progress
     from etlkit.cli.stopping import Stopping
     from etlkit.clock import SystemClock
 
     clock = SystemClock()
-    planned = plan(existing=store.runs(dag.dag_id))
-    if planned.items:
-        click.echo(planned, err=output != "table")
-    if planned.items and planned.nothing_to_do:
-        return
-    backfill_id = create_backfill(store, dag, planned, max_active_runs=max_active_runs, conf=conf, now=clock.now())
-    click.echo(
-        f"backfill {backfill_id} is queued for the scheduler that is running; Ctrl-C leaves it to that", err=True
-    )
+    click.echo(f"backfill {backfill_id} is queued for the scheduler that is running; Ctrl-C leaves it there", err=True)
     with Stopping("leaving it to the scheduler") as stopping:
         while (row := store.backfill(backfill_id)) is not None and row.completed_at is None:
             if stopping.asked.is_set():
                 raise SystemExit(130)
             clock.sleep_until(clock.now() + LOOK_AGAIN, stopping.asked)
     progress = backfill_progress(store, backfill_id)
-    click.echo(f"backfill {backfill_id} of {dag.dag_id}: {progress}", err=True)
-    _show_runs(store, dag, planned, output)
-    raise SystemExit(bool(progress.failed))
+    click.echo(f"backfill {backfill_id}: {progress}", err=True)
+    return progress.failed
 
 
 LOOK_AGAIN = timedelta(seconds=0.5)
